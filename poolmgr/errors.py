@@ -1,0 +1,170 @@
+"""
+Every error this library raises.
+
+PoolmgrError                     definite: bool = True
+├── InvalidRequestError          the caller's fault (also a ValueError)
+├── RefusedError                 a sound request that the present state cannot grant; nothing was written
+│   ├── NoMatchingPoolError      no pool serves the request; .reasons says why, pool by pool
+│   ├── PoolExhaustedError       no free ordinal, no block left to claim or to borrow from
+│   ├── BlockLimitError          the host owns as many blocks as it may
+│   ├── AddressInUseError        .address .handle
+│   ├── AddressReservedError     .address; an IPReservation, a prefix or a gateway keeps it
+│   ├── StrictAffinityError      the address lies in another host's block, and StrictAffinity is on
+│   ├── StaleReleaseError        handle or sequence number of a release do not match what is stored
+│   ├── AttachmentDeletedError   a DEL of the same attachment overtook this ADD
+│   └── CheckFailedError         CNI CHECK: the stored address is not the one the runtime recorded
+├── CorruptStateError            a stored value does not decode or breaks an invariant; never repaired in passing
+└── StoreError
+    ├── StoreUnavailableError    not applied, certainly; trying again may help
+    ├── StoreRefusedError        permission denied, no space, corrupt: trying again does not help
+    ├── CommitUnknownError       definite = False: the write may have been applied
+    ├── ContentionError          the deadline passed in conflicts; nothing was written
+    └── CompactedError           the requested revision is gone: read again from the present
+
+Two axes, both in the type: whose fault it is, and whether a write may have happened (`definite`). Foreign
+exceptions never cross a layer; they are chained as the cause. Facts are attributes, the message is built once.
+"""
+
+from collections.abc import Mapping
+
+
+class PoolmgrError(Exception):
+    """
+    Base of every error of this library.
+
+    Attributes:
+        definite: False when a write may have been applied although the call failed.
+    """
+
+    definite: bool = True
+
+
+class InvalidRequestError(PoolmgrError, ValueError):
+    """
+    The request itself is wrong; asking again unchanged cannot succeed.
+
+    Attributes:
+        field: Path of the offending field, as the user wrote it ("spec.cidr", "ipam.assign_ipv4").
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class RefusedError(PoolmgrError):
+    """The request is sound, but the present state cannot grant it. Nothing was written."""
+
+
+class NoMatchingPoolError(RefusedError):
+    """
+    No pool serves this request.
+
+    Attributes:
+        reasons: Pool name -> why it was not used. Empty when there is no pool at all.
+    """
+
+    def __init__(self, what: str, reasons: Mapping[str, str]) -> None:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(f"{what}: {listed}" if listed else what)
+        self.reasons = dict(reasons)
+
+
+class PoolExhaustedError(RefusedError):
+    """The pools that serve the request have no free address left that this host may take."""
+
+
+class BlockLimitError(RefusedError):
+    """The host owns as many blocks of this family as it may, and they are full."""
+
+    def __init__(self, host: str, limit: int, family: int) -> None:
+        super().__init__(
+            f"host {host} owns {limit} IPv{family} blocks, its limit, and all are full; "
+            "raise maxBlocksPerHost (poolctl ipam configure) or free addresses"
+        )
+        self.limit = limit
+
+
+class AddressInUseError(RefusedError):
+    """The address is assigned already."""
+
+    def __init__(self, address: str, handle: str | None, *, note: str = "") -> None:
+        owner = f" to handle {handle}" if handle else ""
+        super().__init__(f"address {address} is already assigned{owner}{f'; {note}' if note else ''}")
+        self.address = address
+        self.handle = handle
+
+
+class AddressReservedError(RefusedError):
+    """The address is kept from pods, by an IPReservation or by the prefix and gateway in use."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"address {address} cannot be given to a pod: {why}")
+        self.address = address
+
+
+class StrictAffinityError(RefusedError):
+    """The address lies in a block of another host, and StrictAffinity forbids borrowing."""
+
+    def __init__(self, address: str, block: str, owner: str | None) -> None:
+        belongs = f"belongs to {owner}" if owner else "belongs to no host"
+        super().__init__(f"address {address} is in block {block}, which {belongs}, and strict affinity is on")
+        self.address = address
+
+
+class StaleReleaseError(RefusedError):
+    """A release named a handle or a sequence number that the address no longer has. Nothing of its block changed."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"address {address} was not released: {why}")
+        self.address = address
+
+
+class AttachmentDeletedError(RefusedError):
+    """The attachment was deleted while its ADD was under way, so the ADD gave up. Nothing was written."""
+
+    def __init__(self, attachment: str) -> None:
+        super().__init__(f"attachment {attachment} was deleted meanwhile; nothing was assigned")
+
+
+class CheckFailedError(RefusedError):
+    """CNI CHECK found another address, or none, where the runtime recorded one."""
+
+
+class CorruptStateError(PoolmgrError):
+    """
+    A stored value does not decode, or breaks an invariant. Never retried, never repaired in passing.
+
+    Attributes:
+        key: The etcd key of the value.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"stored value of {key} is not usable: {why}")
+        self.key = key
+
+
+class StoreError(PoolmgrError):
+    """The store could not do what it was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store was not reached, or said no before doing anything: certainly not applied."""
+
+
+class StoreRefusedError(StoreError):
+    """The store is reachable and refuses for good: permissions, space, corruption. Certainly not applied."""
+
+
+class CommitUnknownError(StoreError):
+    """A write was sent and no trustworthy answer came back: applied, not applied, or applied later."""
+
+    definite = False
+
+
+class ContentionError(StoreError):
+    """The deadline passed while other writers kept changing the same keys. Nothing was written."""
+
+
+class CompactedError(StoreError):
+    """The requested revision has been compacted away: read again from the present."""
