@@ -1,8 +1,9 @@
 """
 Addresses, blocks and ordinals.
 
-A *block* is an aligned subnet of a pool; an *ordinal* is the offset of an address in its block. Text forms are the
-canonical ones (RFC 5952 for IPv6), which are also the forms inside Calico's keys.
+A *block* is an aligned subnet of a pool; an *ordinal* is the offset of an address in its block.
+Text forms are the canonical ones (RFC 5952 for IPv6), which are also the forms inside Calico's
+keys.
 """
 
 import hashlib
@@ -23,7 +24,9 @@ def parse_address(text: str) -> IPAddress:
         ValueError: `text` is not such an address; the message names it.
     """
     address = ipaddress.ip_address(text)
-    if address.version == 6 and (address.scope_id is not None or address.ipv4_mapped is not None):
+    if address.version == 6 and (
+        address.scope_id is not None or address.ipv4_mapped is not None
+    ):
         raise ValueError(f"{text!r} is not a plain IPv6 address")
     return address
 
@@ -46,7 +49,11 @@ def parse_network(text: str, *, strict: bool = True) -> IPNetwork:
 
 
 def network(address: IPAddress, prefix_length: int) -> IPNetwork:
-    """Return the network of `prefix_length` that contains `address`: its block, when given the block size."""
+    """
+    Return the network of `prefix_length` that contains `address`.
+
+    Its block, when given the block size.
+    """
     if address.version == 4:
         return ipaddress.IPv4Network((int(address), prefix_length), strict=False)
     return ipaddress.IPv6Network((int(address), prefix_length), strict=False)
@@ -60,7 +67,9 @@ def contains(outer: IPNetwork, inner: IPNetwork | IPAddress) -> bool:
         first, length = int(inner.network_address), inner.prefixlen
     else:
         first, length = int(inner), inner.max_prefixlen
-    return length >= outer.prefixlen and first & int(outer.netmask) == int(outer.network_address)
+    return length >= outer.prefixlen and first & int(outer.netmask) == int(
+        outer.network_address
+    )
 
 
 def ordinal_of(block: IPNetwork, address: IPAddress) -> int:
@@ -89,15 +98,16 @@ def address_at(block: IPNetwork, ordinal: int) -> IPAddress:
 
 def walk_blocks(pool: IPNetwork, block_size: int, host: str) -> Iterator[IPNetwork]:
     """
-    Walk every block of `pool` once, starting at a place that depends on `host`, and wrapping round.
+    Walk every block of `pool` once, from a place that depends on `host`, wrapping round.
 
-    Hosts start at different places, so that they seldom compete for the same block; a host always starts at the
-    same place, so that it finds its own unfinished work.
+    Hosts start at different places, so that they seldom compete for the same block; a host
+    always starts at the same place, so that it finds its own unfinished work.
 
     Args:
         block_size: Prefix length of the blocks, >= the pool's.
 
-    Source: Calico's randomBlockGenerator; the start index differs from Go's generator, which nothing depends on.
+    Source: Calico's randomBlockGenerator; the start index differs from Go's generator, which
+        nothing depends on.
     """
     count = 1 << (block_size - pool.prefixlen)
     step = 1 << (HOST_PREFIX[pool.version] - block_size)

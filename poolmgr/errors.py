@@ -3,17 +3,17 @@ Every error this library raises.
 
 PoolmgrError                     definite: bool = True
 ├── InvalidRequestError          the caller's fault (also a ValueError)
-├── RefusedError                 a sound request that the present state cannot grant; nothing was written
+├── RefusedError                 a sound request that the present state cannot grant
 │   ├── NoMatchingPoolError      no pool serves the request; .reasons says why, pool by pool
 │   ├── PoolExhaustedError       no free ordinal, no block left to claim or to borrow from
 │   ├── BlockLimitError          the host owns as many blocks as it may
 │   ├── AddressInUseError        .address .handle
-│   ├── AddressReservedError     .address; an IPReservation, a prefix or a gateway keeps it
-│   ├── StrictAffinityError      the address lies in another host's block, and StrictAffinity is on
-│   ├── StaleReleaseError        handle or sequence number of a release do not match what is stored
+│   ├── AddressReservedError     .address; an IPReservation, prefix or gateway keeps it
+│   ├── StrictAffinityError      it lies in another host's block, and StrictAffinity is on
+│   ├── StaleReleaseError        handle or sequence number of a release are not those stored
 │   ├── AttachmentDeletedError   a DEL of the same attachment overtook this ADD
-│   └── CheckFailedError         CNI CHECK: the stored address is not the one the runtime recorded
-├── CorruptStateError            a stored value does not decode or breaks an invariant; never repaired in passing
+│   └── CheckFailedError         CNI CHECK: what is stored is not what the runtime recorded
+├── CorruptStateError            a stored value does not decode or breaks an invariant
 └── StoreError
     ├── StoreUnavailableError    not applied, certainly; trying again may help
     ├── StoreRefusedError        permission denied, no space, corrupt: trying again does not help
@@ -21,8 +21,9 @@ PoolmgrError                     definite: bool = True
     ├── ContentionError          the deadline passed in conflicts; nothing was written
     └── CompactedError           the requested revision is gone: read again from the present
 
-Two axes, both in the type: whose fault it is, and whether a write may have happened (`definite`). Foreign
-exceptions never cross a layer; they are chained as the cause. Facts are attributes, the message is built once.
+Two axes, both in the type: whose fault it is, and whether a write may have happened
+(`definite`). Foreign exceptions never cross a layer; they are chained as the cause. Facts are
+attributes, the message is built once.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,8 @@ class InvalidRequestError(PoolmgrError, ValueError):
     The request itself is wrong; asking again unchanged cannot succeed.
 
     Attributes:
-        field: Path of the offending field, as the user wrote it ("spec.cidr", "ipam.assign_ipv4").
+        field: Path of the offending field, as the user wrote it ("spec.cidr",
+            "ipam.assign_ipv4").
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -90,13 +92,15 @@ class AddressInUseError(RefusedError):
 
     def __init__(self, address: str, handle: str | None, *, note: str = "") -> None:
         owner = f" to handle {handle}" if handle else ""
-        super().__init__(f"address {address} is already assigned{owner}{f'; {note}' if note else ''}")
+        super().__init__(
+            f"address {address} is already assigned{owner}{f'; {note}' if note else ''}"
+        )
         self.address = address
         self.handle = handle
 
 
 class AddressReservedError(RefusedError):
-    """The address is kept from pods, by an IPReservation or by the prefix and gateway in use."""
+    """The address is kept from pods by an IPReservation, or by the prefix and gateway in use."""
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"address {address} cannot be given to a pod: {why}")
@@ -108,12 +112,18 @@ class StrictAffinityError(RefusedError):
 
     def __init__(self, address: str, block: str, owner: str | None) -> None:
         belongs = f"belongs to {owner}" if owner else "belongs to no host"
-        super().__init__(f"address {address} is in block {block}, which {belongs}, and strict affinity is on")
+        super().__init__(
+            f"address {address} is in block {block}, which {belongs}, and strict affinity is on"
+        )
         self.address = address
 
 
 class StaleReleaseError(RefusedError):
-    """A release named a handle or a sequence number that the address no longer has. Nothing of its block changed."""
+    """
+    A release named a handle or a sequence number that the address no longer has.
+
+    Nothing of its block changed.
+    """
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"address {address} was not released: {why}")
@@ -121,7 +131,11 @@ class StaleReleaseError(RefusedError):
 
 
 class AttachmentDeletedError(RefusedError):
-    """The attachment was deleted while its ADD was under way, so the ADD gave up. Nothing was written."""
+    """
+    The attachment was deleted while its ADD was under way, so the ADD gave up.
+
+    Nothing was written.
+    """
 
     def __init__(self, attachment: str) -> None:
         super().__init__(f"attachment {attachment} was deleted meanwhile; nothing was assigned")
@@ -133,7 +147,9 @@ class CheckFailedError(RefusedError):
 
 class CorruptStateError(PoolmgrError):
     """
-    A stored value does not decode, or breaks an invariant. Never retried, never repaired in passing.
+    A stored value does not decode, or breaks an invariant.
+
+    Never retried, never repaired in passing.
 
     Attributes:
         key: The etcd key of the value.
@@ -153,17 +169,25 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreRefusedError(StoreError):
-    """The store is reachable and refuses for good: permissions, space, corruption. Certainly not applied."""
+    """
+    The store is reachable and refuses for good: permissions, space, corruption.
+
+    Certainly not applied.
+    """
 
 
 class CommitUnknownError(StoreError):
-    """A write was sent and no trustworthy answer came back: applied, not applied, or applied later."""
+    """
+    A write was sent and no trustworthy answer came back.
+
+    Applied, not applied, or applied later.
+    """
 
     definite = False
 
 
 class ContentionError(StoreError):
-    """The deadline passed while other writers kept changing the same keys. Nothing was written."""
+    """The deadline passed while others kept changing the same keys. Nothing was written."""
 
 
 class CompactedError(StoreError):

@@ -1,24 +1,44 @@
 """
-How a main plugin wants its addresses: prefix length, gateway, routes, and which addresses that keeps from pods.
+How a main plugin wants its addresses.
 
-The facts behind the rules are measured with the real plugins (DESIGN.md, D-010): `bridge` as gateway carries one
-IPv4 gateway address; `ptp` cannot take a host prefix nor a gateway outside the prefix; everything else is flat L2
-or routed by somebody else.
+Prefix length, gateway, routes, and which addresses that keeps from pods.
+
+The facts behind the rules are measured with the real plugins (DESIGN.md, D-010): `bridge` as
+gateway carries one IPv4 gateway address; `ptp` cannot take a host prefix nor a gateway outside
+the prefix; everything else is flat L2 or routed by somebody else.
 
 Rules:
 
-1. Settings of the network configuration beat the pool's annotations, and these the plugin's defaults.
-2. A gateway is one address for the whole pool, inside the prefix, the same on every node; never one per block.
-3. With a prefix wider than a host, the first and last address of the prefix (IPv6: the first) and the gateway are
-   withheld from pods; a prefix of two addresses withholds the gateway only.
+1. Settings of the network configuration beat the pool's annotations, and these the plugin's
+   defaults.
+2. A gateway is one address for the whole pool, inside the prefix, the same on every node; never
+   one per block.
+3. With a prefix wider than a host, the first and last address of the prefix (IPv6: the first)
+   and the gateway are withheld from pods; a prefix of two addresses withholds the gateway only.
 4. What a pool's annotations name is withheld for every network that uses the pool.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from poolmgr.cidr import IPAddress
+from poolmgr.cidr import (
+    HOST_PREFIX,
+    IPAddress,
+    IPNetwork,
+    contains,
+    network,
+    parse_address,
+    parse_network,
+)
+from poolmgr.core.reservation import AddressSet, Interval
+
+PREFIX_LENGTH = "ipam.poolmgr.io/prefix-length"
+GATEWAY = "ipam.poolmgr.io/gateway"
+ROUTES = "ipam.poolmgr.io/routes"
+DNS = "ipam.poolmgr.io/dns"
 
 
 class MainPlugin(StrEnum):
@@ -32,7 +52,7 @@ class MainPlugin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A route of the CNI result: destination CIDR, and next hop (None = the address's gateway)."""
+    """A route of the CNI result: destination CIDR, and next hop; None = the gateway."""
 
     dst: str
     gw: str | None = None
@@ -41,7 +61,9 @@ class Route:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkPolicy:
     """
-    What the network configuration says; families it does not name are left to pool annotations and defaults.
+    What the network configuration says.
+
+    Families it does not name are left to pool annotations and defaults.
 
     Attributes:
         main: Kind of the main plugin.
@@ -70,9 +92,218 @@ class Link:
         gateway: Address in the result's `gateway`; None = there is none.
         routes: Routes of the result that belong to this address's family.
         dns: CNI `dns` object; None = none.
+        withheld: Addresses of the pool that pods do not get.
     """
 
     prefix_length: int | None
     gateway: IPAddress | None = None
     routes: tuple[Route, ...] = ()
     dns: Mapping[str, object] | None = None
+    withheld: AddressSet = field(default_factory=AddressSet)
+
+    def withheld_in(self, block: IPNetwork) -> AddressSet:
+        """Return the withheld addresses that matter in `block`."""
+        if self.prefix_length is not None:
+            return self.withheld
+        return self.withheld | AddressSet.union_of(_edges(block))
+
+
+class LinkError(ValueError):
+    """The pool cannot serve this main plugin; the text says why, and what to change."""
+
+
+def resolve(pool: IPNetwork, annotations: Mapping[str, str], policy: LinkPolicy) -> Link:
+    """
+    Apply the rules to one pool.
+
+    Args:
+        annotations: The pool's; ours begin with "ipam.poolmgr.io/".
+
+    Raises:
+        LinkError: The pool is out: a setting does not fit it, or no address is left for a pod.
+    """
+    named = _Settings.of_annotations(annotations)
+    wanted = _Settings(
+        prefix_length=policy.prefix_length.get(pool.version),
+        gateway=policy.gateway.get(pool.version),
+        routes=policy.routes,
+        dns=policy.dns,
+    )
+    prefix_length, gateway = _checked(pool, policy.main, wanted.over(named))
+    keep = _withheld(pool, prefix_length, gateway)
+    if named.prefix_length is not None or named.gateway is not None:
+        # Whatever else this network uses, what the pool's owner named stays out of the hands of
+        # pods.
+        keep |= _withheld(pool, *_checked(pool, MainPlugin.FLAT, named))
+    if keep.covers(pool):
+        raise LinkError("its prefix and gateway leave no address for a pod")
+    settings = wanted.over(named)
+    routes = settings.routes
+    if routes is None:
+        routes = (
+            () if gateway is None or policy.adds_default_route else (_default_route(gateway),)
+        )
+    return Link(
+        prefix_length=prefix_length,
+        gateway=gateway,
+        routes=tuple(route for route in routes if (":" in route.dst) == (pool.version == 6)),
+        dns=settings.dns,
+        withheld=keep,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Settings:
+    """One source of settings, for one family; None = not set."""
+
+    prefix_length: str | int | None = None
+    gateway: str | None = None
+    routes: tuple[Route, ...] | None = None
+    dns: Mapping[str, object] | None = None
+
+    def over(self, other: "_Settings") -> "_Settings":
+        """Take from `other` what this one leaves open."""
+        return _Settings(
+            prefix_length=other.prefix_length
+            if self.prefix_length is None
+            else self.prefix_length,
+            gateway=other.gateway if self.gateway is None else self.gateway,
+            routes=other.routes if self.routes is None else self.routes,
+            dns=other.dns if self.dns is None else self.dns,
+        )
+
+    @classmethod
+    def of_annotations(cls, annotations: Mapping[str, str]) -> "_Settings":
+        """Read a pool's annotations."""
+        length = annotations.get(PREFIX_LENGTH)
+        routes, dns = _json(annotations, ROUTES, list), _json(annotations, DNS, dict)
+        return cls(
+            prefix_length=int(length) if length is not None and length.isdecimal() else length,
+            gateway=annotations.get(GATEWAY),
+            routes=None if routes is None else tuple(_route(item) for item in routes),
+            dns=dns,
+        )
+
+
+def _json(annotations: Mapping[str, str], name: str, kind: type) -> Any:
+    text = annotations.get(name)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, kind):
+        what = "a JSON list" if kind is list else "a JSON object"
+        raise LinkError(f"annotation {name} is {text!r}, not {what}")
+    return value
+
+
+def _route(item: object) -> Route:
+    if isinstance(item, dict) and item.keys() <= {"dst", "gw"} and "dst" in item:
+        try:
+            dst = str(parse_network(str(item["dst"]), strict=False))
+            return Route(
+                dst=dst, gw=str(parse_address(str(item["gw"]))) if item.get("gw") else None
+            )
+        except ValueError:
+            pass
+    raise LinkError(
+        f'annotation {ROUTES} has {item!r}; an entry is {{"dst": CIDR}}, with "gw": address or not'
+    )
+
+
+def _checked(
+    pool: IPNetwork, main: MainPlugin, settings: _Settings
+) -> tuple[int | None, IPAddress | None]:
+    """Return prefix length (None = the block's) and gateway, if they fit pool and plugin."""
+    length = _prefix_length(pool, settings.prefix_length, main)
+    gateway = _gateway(pool, settings.gateway, main, length)
+    if main is MainPlugin.PTP and length == HOST_PREFIX[pool.version]:
+        raise LinkError(
+            f"ptp cannot use a /{length}; set prefixLength to pool, in a pool of 2 addresses or more"
+        )
+    if gateway is None:
+        if main in (MainPlugin.PTP, MainPlugin.BRIDGE_GATEWAY):
+            raise LinkError(
+                f"{main} needs a gateway; set it to first-of-pool or to an address of the pool"
+            )
+        return length, None
+    if length is None or not contains(network(pool.network_address, length), gateway):
+        prefix = "the block" if length is None else f"/{length}"
+        raise LinkError(
+            f"gateway {gateway} is outside the prefix ({prefix}), where nobody reaches it; "
+            "set prefixLength to pool"
+        )
+    return length, gateway
+
+
+def _prefix_length(pool: IPNetwork, setting: str | int | None, main: MainPlugin) -> int | None:
+    if setting is None:
+        setting = "host" if main is MainPlugin.OTHER else "pool"
+    if setting == "block":
+        return None
+    if setting == "host":
+        return HOST_PREFIX[pool.version]
+    if setting == "pool":
+        return pool.prefixlen
+    if isinstance(setting, int) and 0 < setting <= pool.prefixlen:
+        return setting
+    raise LinkError(
+        f"prefixLength {setting} is not host, block, pool or a number up to {pool.prefixlen}"
+    )
+
+
+def _gateway(
+    pool: IPNetwork, setting: str | None, main: MainPlugin, length: int | None
+) -> IPAddress | None:
+    if setting is None:
+        setting = (
+            "first-of-pool" if main in (MainPlugin.PTP, MainPlugin.BRIDGE_GATEWAY) else "none"
+        )
+    if setting == "none":
+        return None
+    if setting == "first-of-pool":
+        prefix = pool if length is None else network(pool.network_address, length)
+        at_edge = prefix.num_addresses > 2 and pool.network_address == prefix.network_address
+        return (
+            pool.network_address + 1
+            if at_edge and pool.num_addresses > 1
+            else pool.network_address
+        )
+    try:
+        gateway = parse_address(setting)
+    except ValueError:
+        raise LinkError(
+            f"gateway {setting!r} is neither none, first-of-pool nor an address"
+        ) from None
+    if gateway.version != pool.version:
+        raise LinkError(f"gateway {setting} is not IPv{pool.version}")
+    return gateway
+
+
+def _withheld(pool: IPNetwork, length: int | None, gateway: IPAddress | None) -> AddressSet:
+    kept: list[Interval] = []
+    if length is not None:
+        kept.extend(_edges(network(pool.network_address, length)))
+    if gateway is not None:
+        kept.append((gateway.version, int(gateway), int(gateway)))
+    return AddressSet.union_of(kept)
+
+
+def _edges(prefix: IPNetwork) -> list[Interval]:
+    """Return the addresses of an on-link prefix that hosts do not use."""
+    if prefix.num_addresses <= 2:
+        return []
+    first, last = (
+        int(prefix.network_address),
+        int(prefix.network_address) + prefix.num_addresses - 1,
+    )
+    edges: list[Interval] = [(prefix.version, first, first)]
+    if prefix.version == 4:
+        edges.append((4, last, last))
+    return edges
+
+
+def _default_route(gateway: IPAddress) -> Route:
+    return Route(dst="::/0" if gateway.version == 6 else "0.0.0.0/0", gw=str(gateway))

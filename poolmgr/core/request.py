@@ -1,8 +1,8 @@
 """
 What the library can be asked, and what it answers.
 
-A request says everything the planner needs besides the stored facts; an outcome is one of the answers below or
-`Refused`. Addresses are `ipaddress` objects, families the integers 4 and 6.
+A request says everything the planner needs besides the stored facts; an outcome is one of the
+answers below or `Refused`. Addresses are `ipaddress` objects, families the integers 4 and 6.
 """
 
 import hashlib
@@ -55,14 +55,18 @@ class AutoAssign:
         host: Node that will use the addresses, and whose blocks are used first.
         handle: Handle id that will own them; None = owned by nobody (Calico allows it).
         count: Family -> addresses wanted.
-        pools: Family -> CIDRs or names of the pools to use, in order of preference; () = all that match.
+        pools: Family -> CIDRs or names of the pools to use, in order of preference; () = all
+            that match.
         attributes: The allocation's `secondary` attribute, as Calico stores it.
-        attachment: The interface served. With one the request is idempotent, all or nothing, and fenced against
-            its DEL; without one every call assigns further addresses, and may assign fewer than asked.
-        since: Session counter of the host when the request was first looked at; filled in by `fence.admit`.
+        attachment: The interface served. With one the request is idempotent, all or nothing,
+            and fenced against its DEL; without one every call assigns further addresses, and
+            may assign fewer than asked.
+        since: Session counter of the host when the request was first looked at; filled in by
+            `fence.admit`.
         namespace_labels: Labels of the pod's namespace; None = there is no namespace object.
         link: Prefix and gateway rules of the main plugin.
-        max_blocks: Blocks of one family the host may own, if smaller than the configured limit; 0 = no opinion.
+        max_blocks: Blocks of one family the host may own, if smaller than the configured limit;
+            0 = no opinion.
         so_far: Addresses that earlier parts of the same request were given.
     """
 
@@ -108,7 +112,8 @@ class ReleaseByHandle:
 
     Attributes:
         handles: Handle ids, the current one first; CNI adds the legacy form.
-        attachment: Release only this interface's addresses, and fence its ADD on `host`. None = all of the handle.
+        attachment: Release only this interface's addresses, and fence its ADD on `host`. None =
+            all of the handle.
         host: The node whose session key is bumped; needed with an attachment.
         so_far: What earlier parts of the same request released.
     """
@@ -143,7 +148,11 @@ class ReleaseIPs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePoolAffinities:
-    """Take all blocks inside `cidr` from their hosts: empty ones go, others keep their addresses and no host."""
+    """
+    Take all blocks inside `cidr` from their hosts.
+
+    Empty ones go, others keep their addresses and no host.
+    """
 
     cidr: IPNetwork
     done: int = 0
@@ -169,7 +178,8 @@ class Allocation:
         block: The block it lies in.
         pool: Name of the pool it comes from; "" when no pool contains it any more.
         link: How the main plugin shall configure it.
-        sequence_number: The block's number recorded with the assignment; guards a later release.
+        sequence_number: The block's number recorded with the assignment; guards a later
+            release.
     """
 
     address: IPAddress
@@ -186,8 +196,8 @@ class Assigned:
 
     Attributes:
         allocations: IPv4 before IPv6, in order of assignment.
-        shortfall: Why there are fewer than asked for: family -> reason. Empty for requests with an attachment,
-            which are refused instead.
+        shortfall: Why there are fewer than asked for: family -> reason. Empty for requests with
+            an attachment, which are refused instead.
     """
 
     allocations: tuple[Allocation, ...]

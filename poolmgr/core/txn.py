@@ -1,5 +1,7 @@
 """
-What the planner and the store say to each other: keys, revisions and transactions, never pools or blocks.
+What the planner and the store say to each other.
+
+Keys, revisions and transactions, never pools or blocks.
 
 Rules:
 
@@ -12,12 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 EPOCH_KEY = "/poolmgr/v1/epoch"
-"""Identity of the data; every transaction compares its value, because revisions recur after a restore."""
+"""
+Identity of the data.
+
+Every transaction compares its value, because revisions recur after a restore.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyValue:
-    """A stored value and the revision of its last change; `value` is empty in a keys-only page."""
+    """A value and the revision of its last change; `value` is empty in a keys-only page."""
 
     value: bytes
     mod_revision: int
@@ -56,8 +62,8 @@ def prefix_end(prefix: str) -> str:
     """
     Return the least key above every key that starts with `prefix`.
 
-    Keys are compared as UTF-8 bytes, whose order is that of code points, so the last code point that can be raised
-    is raised and what follows it dropped.
+    Keys are compared as UTF-8 bytes, whose order is that of code points, so the last code point
+    that can be raised is raised and what follows it dropped.
 
     Raises:
         ValueError: No key lies above (an empty prefix, or only the highest code point).
@@ -65,7 +71,9 @@ def prefix_end(prefix: str) -> str:
     for at in range(len(prefix) - 1, -1, -1):
         point = ord(prefix[at])
         if point < 0x10FFFF:
-            above = 0xE000 if point + 1 == 0xD800 else point + 1  # surrogates do not exist in UTF-8
+            above = (
+                0xE000 if point + 1 == 0xD800 else point + 1
+            )  # surrogates do not exist in UTF-8
             return prefix[:at] + chr(above)
     raise ValueError(f"no key lies above the prefix {prefix!r}")
 
@@ -136,7 +144,7 @@ class Txn:
     deletes: frozenset[str] = frozenset()
 
     def operations(self) -> int:
-        """Return the length of the longest of the lists etcd limits: compares, success, failure."""
+        """Return the length of the longest list that etcd limits: compares, success, failure."""
         compares = len(self.expect) + len(self.unchanged) + 1
         return max(compares, len(self.puts) + len(self.deletes))
 
@@ -155,6 +163,10 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """A compare failed and nothing was written; `current` holds every compared key and range, and the epoch."""
+    """
+    A compare failed and nothing was written.
+
+    `current` holds every compared key and range, and the epoch.
+    """
 
     current: Reading

@@ -1,0 +1,104 @@
+"""
+Group commit.
+
+Whoever finds nobody at work becomes the leader and takes along everybody who waits.
+
+Theory: a commit costs a round trip and a disk sync, whatever it carries. So only one commit is
+in flight; while it is,
+callers queue. The leader hands its callers their answers and then passes the lead to one of
+those who came meanwhile, who takes the whole queue. There is no timer: a lone caller is served
+at once, and under load the commit's own latency forms the batch.
+
+Rules:
+
+1. A caller returns as soon as its own answer is there, or its deadline has passed while it was
+   still queued.
+2. The leader serves others only in the batch that holds its own request.
+3. An unexpected error of the worker reaches every caller of the batch; none waits for ever.
+
+Invariant: at most one worker runs; a queue that is not empty has a leader or a caller that is
+about to become it.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+
+@dataclass(eq=False)
+class Ticket(Generic[T, A]):
+    """One caller's work; `settle` or `fail` answers it, once."""
+
+    work: T
+    answer: A | None = None
+    error: BaseException | None = None
+    _woken: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was answered."""
+        return self.answer is not None or self.error is not None
+
+    def settle(self, answer: A) -> None:
+        """Answer the caller."""
+        self.answer = answer
+        self._woken.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Raise `error` at the caller."""
+        self.error = error
+        self._woken.set()
+
+
+class Batcher(Generic[T, A]):
+    """
+    Leader and followers over one worker.
+
+    Args:
+        run: Works on tickets until each is settled or failed.
+        largest: Tickets per batch at most.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Ticket[T, A]]], None], *, largest: int = 64
+    ) -> None:
+        self._run = run
+        self._largest = largest
+        self._lock = threading.Lock()
+        self._queue: list[Ticket[T, A]] = []
+        self._led = False
+
+    def submit(self, work: T) -> A:
+        """Have `work` done, alone or with others, and return its answer or raise its error."""
+        ticket: Ticket[T, A] = Ticket(work)
+        with self._lock:
+            self._queue.append(ticket)
+            lead = not self._led
+            self._led = True
+        if not lead:
+            ticket._woken.wait()
+        if not ticket.settled:  # woken to lead
+            self._lead()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.answer is not None
+        return ticket.answer
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch, self._queue = self._queue[: self._largest], self._queue[self._largest :]
+        try:
+            self._run(batch)
+        except BaseException as error:  # noqa: BLE001 - rule 3
+            for ticket in batch:
+                if not ticket.settled:
+                    ticket.fail(error)
+        finally:
+            with self._lock:
+                self._led = bool(self._queue)
+                if self._led:
+                    self._queue[0]._woken.set()

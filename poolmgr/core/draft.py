@@ -1,0 +1,274 @@
+"""
+The working copy of a plan.
+
+What is known, what the requests so far have changed, and what must not have changed.
+
+Theory: requests of a batch are planned one after another on the same draft; each works on a
+`fork`, which replaces
+the draft when the request succeeds and is thrown away when it is refused. A value that is
+looked at but unknown raises `Missing`, which the planner turns into a `Fetch`; nothing is ever
+assumed.
+
+Rules:
+
+1. Whoever decides on a stored value says so: `compare(key)` or `compare_range(range)`. `put`
+   and `delete` compare too.
+2. Values are decoded once; a draft hands out what an earlier request of the batch has made of
+   them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from poolmgr.api import IPPool, IPReservation, Node
+from poolmgr.cidr import IPNetwork
+from poolmgr.core import records
+from poolmgr.core.affinity import Affinity
+from poolmgr.core.block import Block, collect
+from poolmgr.core.config import IPAMConfig
+from poolmgr.core.handle import Handle
+from poolmgr.core.reservation import AddressSet
+from poolmgr.core.session import Session
+from poolmgr.core.snapshot import Snapshot
+from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Range, Txn
+from poolmgr.errors import CorruptStateError
+
+POOLS = records.resource_range("ippools")
+RESERVATIONS = records.resource_range("ipreservations")
+
+Value = Block | Affinity | Handle | Session | IPAMConfig
+T = TypeVar("T")
+R = TypeVar("R", IPPool, IPReservation)
+
+
+class Missing(Exception):  # noqa: N818 - a question, not an error
+    """A fact that is not known yet; never leaves the planner."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        super().__init__(fetch)
+        self.fetch = fetch
+
+
+class Draft:
+    """A snapshot, and the changes that a plan makes to it."""
+
+    def __init__(self, snapshot: Snapshot, now_ns: int) -> None:
+        self.now_ns = now_ns
+        self._snapshot = snapshot
+        self._decoded: dict[object, object] = {}
+        self._written: dict[str, Value | None] = {}
+        self._expect: dict[str, int] = {}
+        self._unchanged: dict[Range, int] = {}
+        self._encoded: dict[int, tuple[Value, bytes]] = {}
+
+    def fork(self) -> "Draft":
+        """Make a copy that can be thrown away."""
+        copy = Draft(self._snapshot, self.now_ns)
+        copy._decoded = (
+            self._decoded
+        )  # a cache of what the snapshot holds, which does not change
+        copy._encoded = self._encoded  # likewise; values do not change
+        copy._written = dict(self._written)
+        copy._expect = dict(self._expect)
+        copy._unchanged = dict(self._unchanged)
+        return copy
+
+    # What is known
+
+    def need(self, *keys: str, ranges: tuple[Range, ...] = ()) -> None:
+        """
+        Make sure that these facts are known, all of them in one read.
+
+        Raises:
+            Missing: They are not.
+        """
+        lacking = self._snapshot.lacks(Fetch(keys=frozenset(keys), ranges=frozenset(ranges)))
+        if lacking:
+            raise Missing(lacking)
+
+    def block(self, cidr: IPNetwork) -> Block | None:
+        """Return a block as it is now, cold addresses collected; None = there is none."""
+        key = records.block_key(cidr)
+        block = self._value(key, records.decode_block, Block)
+        return (
+            None
+            if block is None
+            else collect(block, now_ns=self.now_ns, cooldown_s=self.config().cooldown_s)
+        )
+
+    def affinity(self, host: str, cidr: IPNetwork, kind: str = "host") -> Affinity | None:
+        """Return a host's affinity for a block; None = it has none."""
+        return self._value(
+            records.affinity_key(host, cidr, kind), records.decode_affinity, Affinity
+        )
+
+    def handle(self, handle: str) -> Handle | None:
+        """Return a handle; None = it holds nothing."""
+        return self._value(records.handle_key(handle), records.decode_handle, Handle)
+
+    def session(self, host: str) -> Session:
+        """Return a node's session fence."""
+        key = records.session_key(host)
+        return self._value(key, records.decode_session, Session) or Session()
+
+    def config(self) -> IPAMConfig:
+        """Return the IPAM configuration."""
+        key = records.CONFIG_KEY
+        return (
+            self._value(key, lambda _, raw: records.decode_config(raw), IPAMConfig)
+            or IPAMConfig()
+        )
+
+    def node_labels(self, host: str) -> Mapping[str, str] | None:
+        """Return the labels of a Node resource; None = there is none."""
+        key = records.resource_key("nodes", host)
+        node = self._value(key, _decode_node, Node)
+        return None if node is None else node.metadata.labels
+
+    def pools(self) -> tuple[IPPool, ...]:
+        """
+        Return every stored pool that decodes, in name order.
+
+        Like Calico's lists, the others are skipped.
+        """
+        return self._resources(POOLS, IPPool)
+
+    def reserved(self) -> AddressSet:
+        """Return the union of all IPReservations."""
+        if "reserved" not in self._decoded:
+            texts = [t for r in self.reservations() for t in r.spec.reserved_cidrs]
+            self._decoded["reserved"] = AddressSet.of(texts)
+        found = self._decoded["reserved"]
+        assert isinstance(found, AddressSet)
+        return found
+
+    def reservations(self) -> tuple[IPReservation, ...]:
+        """Return every stored IPReservation that decodes."""
+        return self._resources(RESERVATIONS, IPReservation)
+
+    def affinities(self, range_: Range) -> list[str]:
+        """Return the affinity keys of a range, in key order, as they are now."""
+        self.need(ranges=(range_,))
+        keys = {key for key, _ in self._snapshot.items(range_)}
+        keys |= {
+            key for key, value in self._written.items() if value is not None and key in range_
+        }
+        keys -= {key for key, value in self._written.items() if value is None}
+        return sorted(keys, key=str.encode)
+
+    def exists(self, key: str) -> bool | None:
+        """Tell whether a key exists, as far as is known; None = unknown."""
+        if key in self._written:
+            return self._written[key] is not None
+        return self._snapshot.exists(key)
+
+    def page(self, range_: Range) -> tuple[list[str], bool]:
+        """Return the keys of a page and whether more follow."""
+        self.need(ranges=(range_,))
+        page = self._snapshot.pages[range_].page
+        return [key for key, _ in page.items], page.more
+
+    # What must hold, and what changes
+
+    def compare(self, key: str) -> None:
+        """Make the plan depend on the revision of a key, absence included."""
+        value = self._stored(key)
+        self._expect[key] = 0 if value is None else value.mod_revision
+
+    def compare_range(self, range_: Range) -> None:
+        """Make the plan depend on a range having no newer key than what was read."""
+        self._unchanged[range_] = self._snapshot.ranges[range_].revision
+
+    def put(self, key: str, value: Value) -> None:
+        """Write a value over the one that is known."""
+        self.compare(key)  # closes the race of two writers of one key
+        self._written[key] = value
+
+    def delete(self, key: str) -> None:
+        """Delete a key as it is known."""
+        self.compare(key)  # closes the race of deleting what somebody has just written
+        self._written[key] = None
+
+    def put_block(self, block: Block) -> None:
+        """Write a block."""
+        self.put(records.block_key(block.cidr), block)
+
+    def txn(self, epoch_seed: bytes) -> Txn | None:
+        """Make the transaction; None = nothing was decided that the store must confirm."""
+        if not self._expect and not self._unchanged:
+            return None
+        epoch = self._stored(EPOCH_KEY)
+        puts = {key: self._encode(v) for key, v in self._written.items() if v is not None}
+        absent = {key for key, value in self._written.items() if value is None}
+        if epoch is None and puts:
+            puts[EPOCH_KEY] = epoch_seed
+        return Txn(
+            expect=dict(self._expect),
+            unchanged=dict(self._unchanged),
+            epoch=None if epoch is None else epoch.value,
+            puts=puts,
+            # A key that was absent and was put and deleted again within the batch needs no
+            # delete.
+            deletes=frozenset(key for key in absent if self._expect[key] != 0),
+        )
+
+    def _encode(self, value: Value) -> bytes:
+        # By identity: a batch encodes each value once, not once per request. The entry keeps
+        # the value alive.
+        if id(value) not in self._encoded:
+            self._encoded[id(value)] = (value, _encode(value))
+        return self._encoded[id(value)][1]
+
+    def _stored(self, key: str) -> KeyValue | None:
+        self.need(key)
+        fact = self._snapshot.find(key)
+        assert fact is not None
+        return fact.value
+
+    def _value(self, key: str, decode: Callable[[str, bytes], T], kind: type[T]) -> T | None:
+        if key in self._written:
+            written = self._written[key]
+            assert written is None or isinstance(written, kind)
+            return written
+        if key not in self._decoded:
+            stored = self._stored(key)
+            self._decoded[key] = None if stored is None else decode(key, stored.value)
+        value = self._decoded[key]
+        assert value is None or isinstance(value, kind)
+        return value
+
+    def _resources(self, range_: Range, kind: type[R]) -> tuple[R, ...]:
+        self.need(ranges=(range_,))
+        if range_ not in self._decoded:
+            self._decoded[range_] = tuple(self._decodable(range_, kind))
+        found = self._decoded[range_]
+        assert isinstance(found, tuple)
+        return found
+
+    def _decodable(self, range_: Range, kind: type[R]) -> Iterator[R]:
+        for _, stored in self._snapshot.items(range_):
+            try:
+                yield kind.from_stored(stored.value, stored.mod_revision)
+            except ValueError:
+                continue
+
+
+def _decode_node(key: str, raw: bytes) -> Node:
+    try:
+        return Node.from_stored(raw, 0)
+    except ValueError as error:
+        raise CorruptStateError(key, str(error)) from error
+
+
+def _encode(value: Value) -> bytes:
+    match value:
+        case Block():
+            return records.encode_block(value)
+        case Affinity():
+            return records.encode_affinity(value)
+        case Handle():
+            return records.encode_handle(value)
+        case Session():
+            return records.encode_session(value)
+        case IPAMConfig():
+            return records.encode_config(value)

@@ -1,0 +1,128 @@
+"""
+What automatic and named assignments share.
+
+Rules:
+
+1. Every assignment compares the configuration, the pools and reservations as ranges, and each
+   pool it draws from by key (a deletion leaves no newer key in the range).
+2. With an attachment it compares the node's session (a DEL that overtook us) and the handle (a
+   second ADD).
+"""
+
+from collections.abc import Iterable
+
+from poolmgr.cidr import IPNetwork
+from poolmgr.core import records
+from poolmgr.core.block import Attribute
+from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
+from poolmgr.core.handle import Handle
+from poolmgr.core.held import held_by
+from poolmgr.core.link import MainPlugin
+from poolmgr.core.pools import Selection, pool_of
+from poolmgr.core.request import Allocation, AssignIP, AutoAssign
+from poolmgr.core.txn import EPOCH_KEY, Range
+from poolmgr.errors import AttachmentDeletedError, InvalidRequestError, NoMatchingPoolError
+
+
+def enter(
+    draft: Draft,
+    request: AutoAssign | AssignIP,
+    keys: tuple[str, ...] = (),
+    ranges: tuple[Range, ...] = (),
+) -> tuple[Allocation, ...]:
+    """
+    Begin an assignment: fetch what all of them need, and compare what they depend on.
+
+    Returns:
+        What the interface holds already; () without an attachment.
+
+    Raises:
+        Missing: More must be known.
+        AttachmentDeletedError: A DEL overtook the request.
+    """
+    if request.attachment is not None and request.handle != request.attachment.handle:
+        raise InvalidRequestError(
+            f"{request.handle!r} is not the attachment's handle, {request.attachment.handle!r}",
+            field="handle",
+        )
+    attachment = request.attachment
+    session = records.session_key(request.host)
+    fenced = () if attachment is None else (session, records.handle_key(attachment.handle))
+    draft.need(
+        EPOCH_KEY, records.CONFIG_KEY, *fenced, *keys, ranges=(POOLS, RESERVATIONS, *ranges)
+    )
+    draft.compare(records.CONFIG_KEY)  # strict affinity, limit or cooldown may change
+    draft.compare_range(POOLS)  # a pool may be added, edited or disabled
+    draft.compare_range(RESERVATIONS)  # an address may become reserved
+    if attachment is None:
+        return ()
+    if request.since is not None:
+        fence = draft.session(request.host)
+        if fence.deleted_since(attachment, request.since):
+            raise AttachmentDeletedError(str(attachment))
+    draft.compare(session)  # a DEL of this attachment may overtake us
+    draft.compare(records.handle_key(attachment.handle))  # a second ADD may be under way
+    return held_by(draft, attachment.handle, attachment, request.link)
+
+
+def attribute_of(request: AutoAssign | AssignIP) -> Attribute:
+    """Return the entry that says who owns the addresses."""
+    return Attribute(handle=request.handle, secondary=dict(request.attributes))
+
+
+def add_to_handle(draft: Draft, handle: str | None, block: IPNetwork, count: int) -> None:
+    """Count addresses of a block for a handle; None = nobody counts them."""
+    if handle is not None:
+        draft.put(
+            records.handle_key(handle), (draft.handle(handle) or Handle()).add(block, count)
+        )
+
+
+def compare_pool(draft: Draft, name: str) -> None:
+    """Make the plan depend on a pool that is drawn from."""
+    key = records.resource_key("ippools", name)
+    draft.compare(key)  # deleting a pool leaves no newer key in the range
+
+
+def by_family(allocations: Iterable[Allocation]) -> tuple[Allocation, ...]:
+    """Put IPv4 before IPv6, and otherwise keep the order."""
+    return tuple(sorted(allocations, key=lambda allocation: allocation.address.version))
+
+
+def one_bridge_pool(
+    draft: Draft, request: AutoAssign | AssignIP, selection: Selection, own: list[IPNetwork]
+) -> Selection:
+    """
+    Keep one IPv4 pool for a bridge that is a gateway, which carries one gateway address.
+
+    It is the pool that the node already uses on this network, else the first candidate.
+    """
+    if request.link.main is not MainPlugin.BRIDGE_GATEWAY or request.attachment is None:
+        return selection
+    network_name = request.attachment.network
+    draft.need(*(records.block_key(cidr) for cidr in own))
+    for cidr in own:
+        block, pool = draft.block(cidr), pool_of(draft.pools(), cidr, enabled=False)
+        if block is None or pool is None:
+            continue
+        if any(_on(attribute, request.host, network_name) for attribute in block.attributes):
+            name = pool.metadata.name
+            bridge = f"the bridge of network {network_name} on {request.host}"
+            why = f"{bridge} takes one IPv4 gateway, and has that of pool {name}"
+            kept = selection.only(name, why)
+            if not kept.kept:
+                raise NoMatchingPoolError(
+                    f"no IPv4 pool serves node {request.host}", kept.reasons
+                )
+            return kept
+    first = selection.kept[0].name
+    return selection.only(
+        first, f"a bridge takes one IPv4 gateway, and pool {first} comes first"
+    )
+
+
+def _on(attribute: Attribute, host: str, network_name: str) -> bool:
+    return (
+        attribute.secondary.get("network") == network_name
+        and attribute.secondary.get("node") == host
+    )

@@ -1,0 +1,94 @@
+"""
+Recognising one's own write after an unknown outcome.
+
+A request with an attachment needs none of this: planned again, it finds what it holds. The
+others would assign, or report, a second time. What such a request was about to be given is
+remembered, and looked for in what is stored now.
+
+Rules:
+
+1. An assignment happened if each planned ordinal carries the handle and the planned sequence
+   number. Block numbers never recur, so this is proof. Without a handle there is no proof, and
+   the outcome stays unknown.
+2. An address that a release was about to free, and that is free now, counts as released by it.
+"""
+
+from dataclasses import replace
+
+from poolmgr.cidr import IPAddress
+from poolmgr.core.draft import Draft, Missing
+from poolmgr.core.request import (
+    Allocation,
+    Assigned,
+    AssignIP,
+    AutoAssign,
+    Outcome,
+    ReleaseByHandle,
+    Released,
+    ReleaseIPs,
+    Request,
+)
+from poolmgr.core.snapshot import Snapshot
+
+Answer = Outcome | Request
+
+
+def recognised(request: Request, planned: Answer, snapshot: Snapshot, now_ns: int) -> bool:
+    """Tell whether the assignment `planned` for `request` is stored."""
+    if not isinstance(request, (AutoAssign, AssignIP)) or request.handle is None:
+        return False
+    before = request.so_far if isinstance(request, AutoAssign) else ()
+    new = [a for a in _allocations(planned) if a not in before]
+    draft = Draft(snapshot, now_ns)
+    try:
+        return bool(new) and all(
+            _is_stored(draft, request.handle, allocation) for allocation in new
+        )
+    except Missing:
+        return False
+
+
+def is_provable(request: Request) -> bool:
+    """Tell whether a request can find out what became of its write."""
+    if isinstance(request, (AutoAssign, AssignIP)):
+        return request.handle is not None
+    return True
+
+
+def completed(outcome: Outcome, planned: Answer) -> Outcome:
+    """Add to the answer of a release what its unknown predecessor was about to free."""
+    if not isinstance(outcome, Released):
+        return outcome
+    earlier = _released(planned)
+    missing = tuple(address for address in earlier if address not in outcome.released)
+    return replace(
+        outcome,
+        released=(*missing, *outcome.released),
+        unallocated=tuple(address for address in outcome.unallocated if address not in earlier),
+    )
+
+
+def _allocations(planned: Answer) -> tuple[Allocation, ...]:
+    if isinstance(planned, Assigned):
+        return planned.allocations
+    return planned.so_far if isinstance(planned, AutoAssign) else ()
+
+
+def _released(planned: Answer) -> tuple[IPAddress, ...]:
+    if isinstance(planned, Released):
+        return planned.released
+    if isinstance(planned, ReleaseByHandle):
+        return planned.so_far
+    if isinstance(planned, ReleaseIPs) and planned.so_far is not None:
+        return planned.so_far.released
+    return ()
+
+
+def _is_stored(draft: Draft, handle: str, allocation: Allocation) -> bool:
+    block = draft.block(allocation.block)
+    if block is None:
+        return False
+    ordinal = int(allocation.address) - int(block.cidr.network_address)
+    attribute = block.attribute_at(ordinal)
+    same = block.sequence_numbers.get(ordinal) == allocation.sequence_number
+    return attribute is not None and attribute.owner == handle and same

@@ -1,0 +1,131 @@
+"""
+What is known of the store, and at which revision each fact was read.
+
+Rules:
+
+1. Facts are merged by the revision at which they were *read*, never by a key's own
+   mod_revision: only so does a newer "absent" win over an older value.
+2. Key facts overlay range facts that were read earlier.
+3. Another epoch means other data: everything known before it is dropped.
+4. A committed transaction teaches what it wrote, and that the ranges it compared held nothing
+   else up to its revision.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A key's value, None = absent, at the revision it was read."""
+
+    value: KeyValue | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A range's content at the revision it was read."""
+
+    page: Page
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    Facts about keys and ranges.
+
+    Attributes:
+        ranges: Whole ranges with their values.
+        pages: Keys-only and limited ranges.
+    """
+
+    keys: Mapping[str, Fact] = field(default_factory=dict)
+    ranges: Mapping[Range, Listing] = field(default_factory=dict)
+    pages: Mapping[Range, Listing] = field(default_factory=dict)
+
+    def find(self, key: str) -> Fact | None:
+        """
+        Return the newest fact about a key, from its own reading or from a range around it.
+
+        None = unknown.
+        """
+        fact = self.keys.get(key)
+        for range_, listing in self.ranges.items():
+            if key in range_ and (fact is None or fact.revision < listing.revision):
+                fact = Fact(dict(listing.page.items).get(key), listing.revision)
+        if fact is None:
+            probed = self.pages.get(probe(key))
+            if probed is not None and not probed.page.items:
+                return Fact(None, probed.revision)
+        return fact
+
+    def exists(self, key: str) -> bool | None:
+        """Tell whether a key exists; None = unknown."""
+        fact = self.find(key)
+        if fact is not None:
+            return fact.value is not None
+        return True if probe(key) in self.pages else None
+
+    def lacks(self, fetch: Fetch) -> Fetch:
+        """Return the part of `fetch` that is not known."""
+        return Fetch(
+            keys=frozenset(key for key in fetch.keys if self.find(key) is None),
+            ranges=frozenset(
+                r for r in fetch.ranges if r not in self.ranges and r not in self.pages
+            ),
+        )
+
+    def items(self, range_: Range) -> Iterator[tuple[str, KeyValue]]:
+        """Iterate over a range's known content, in key order, newer key facts laid over it."""
+        listing = self.ranges[range_]
+        content: dict[str, KeyValue | None] = dict(listing.page.items)
+        for key, fact in self.keys.items():
+            if key in range_ and fact.revision > listing.revision:
+                content[key] = fact.value
+        for key in sorted(content, key=str.encode):
+            value = content[key]
+            if value is not None:
+                yield key, value
+
+    def merge(self, reading: Reading) -> "Snapshot":
+        """Learn what was read."""
+        known = self
+        epoch = self.keys.get(EPOCH_KEY)
+        if epoch is not None and EPOCH_KEY in reading.found:
+            found = reading.found[EPOCH_KEY]
+            if _text(epoch.value) not in (None, _text(found)):
+                known = Snapshot()
+        keys, ranges, pages = dict(known.keys), dict(known.ranges), dict(known.pages)
+        for key, value in reading.found.items():
+            if key not in keys or keys[key].revision <= reading.revision:
+                keys[key] = Fact(value, reading.revision)
+        for range_, page in reading.ranges.items():
+            known_ranges = pages if range_.keys_only or range_.limit else ranges
+            if range_ not in known_ranges or known_ranges[range_].revision <= reading.revision:
+                known_ranges[range_] = Listing(page, reading.revision)
+        return Snapshot(keys, ranges, pages)
+
+    def apply(self, txn: Txn, revision: int) -> "Snapshot":
+        """Learn that `txn` was committed at `revision`."""
+        keys, ranges = dict(self.keys), dict(self.ranges)
+        for key, value in txn.puts.items():
+            keys[key] = Fact(KeyValue(value=value, mod_revision=revision), revision)
+        for key in txn.deletes:
+            keys[key] = Fact(None, revision)
+        after = Snapshot(keys, ranges, self.pages)
+        for range_ in txn.unchanged:
+            ranges[range_] = Listing(Page(items=tuple(after.items(range_))), revision)
+        return after
+
+
+def probe(key: str) -> Range:
+    """Return the range that tells whether a key exists, without its value."""
+    return Range(start=key, end=key + "\0", keys_only=True)
+
+
+def _text(value: KeyValue | None) -> bytes | None:
+    return None if value is None else value.value
