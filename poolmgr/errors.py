@@ -16,7 +16,7 @@ PoolmgrError                     definite: bool = True
 ├── CorruptStateError            a stored value does not decode or breaks an invariant
 └── StoreError
     ├── StoreUnavailableError    not applied, certainly; trying again may help
-    ├── StoreRefusedError        permission denied, no space, corrupt: trying again does not help
+    ├── StoreRefusedError        permission denied, no space, corrupt: again is no help
     ├── CommitUnknownError       definite = False: the write may have been applied
     ├── ContentionError          the deadline passed in conflicts; nothing was written
     └── CompactedError           the requested revision is gone: read again from the present
@@ -100,7 +100,7 @@ class AddressInUseError(RefusedError):
 
 
 class AddressReservedError(RefusedError):
-    """The address is kept from pods by an IPReservation, or by the prefix and gateway in use."""
+    """An IPReservation, or the prefix and gateway in use, keeps the address from pods."""
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"address {address} cannot be given to a pod: {why}")

@@ -61,7 +61,9 @@ ATTEMPT_S = 2.0
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.2
 
-_GAVE_UP = "other writers kept changing the same keys until the deadline; nothing was written, try again"
+_GAVE_UP = (
+    "others kept changing the same keys until the deadline; nothing was written, try again"
+)
 
 T = TypeVar("T")
 
@@ -135,7 +137,7 @@ class IPAM:
         timeout_s: float = 10.0,
         alive: Callable[[], bool] | None = None,
     ) -> Assigned:
-        """Assign the very addresses that the request names. Arguments and errors: `auto_assign`."""
+        """Assign the very addresses that the request names; for the rest see `auto_assign`."""
         return self._ask(request, Assigned, timeout_s, alive)
 
     def release_by_handle(

@@ -25,6 +25,7 @@ from poolmgr.core import records
 from poolmgr.core.affinity import TRANSITIONS, Affinity, owner
 from poolmgr.core.block import Block, new_block
 from poolmgr.core.draft import Draft, Missing
+from poolmgr.core.link import GATEWAY
 from poolmgr.core.pools import Candidate
 from poolmgr.core.snapshot import probe
 from poolmgr.core.txn import Fetch
@@ -182,6 +183,6 @@ def check_gateway(draft: Draft, own: list[IPNetwork], candidate: Candidate) -> N
         raise AddressInUseError(
             str(gateway),
             holder.owner,
-            note=f"it is to be the gateway of pool {candidate.name}: release it and add an IPReservation, "
-            "or name another gateway in the pool's annotation ipam.poolmgr.io/gateway",
+            note=f"it is to be the gateway of pool {candidate.name}: release it and add an "
+            f"IPReservation, or name another gateway in the pool's annotation {GATEWAY}",
         )

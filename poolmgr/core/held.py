@@ -55,7 +55,7 @@ def held_by(
     *,
     strict: bool = True,
 ) -> tuple[Allocation, ...]:
-    """Return what a handle holds, all or one interface's, and compare the blocks that say so."""
+    """Return what a handle or one interface of it holds, and compare the blocks that say so."""
     found: list[Allocation] = []
     for block in blocks_of(draft, handle):
         pool = pool_of(draft.pools(), block.cidr, enabled=False)

@@ -209,7 +209,7 @@ def _route(item: object) -> Route:
         except ValueError:
             pass
     raise LinkError(
-        f'annotation {ROUTES} has {item!r}; an entry is {{"dst": CIDR}}, with "gw": address or not'
+        f'annotation {ROUTES} has {item!r}; entries are {{"dst": CIDR, "gw": address}}'
     )
 
 
@@ -221,7 +221,7 @@ def _checked(
     gateway = _gateway(pool, settings.gateway, main, length)
     if main is MainPlugin.PTP and length == HOST_PREFIX[pool.version]:
         raise LinkError(
-            f"ptp cannot use a /{length}; set prefixLength to pool, in a pool of 2 addresses or more"
+            f"ptp cannot use a /{length}; set prefixLength to pool, in a pool of two or more"
         )
     if gateway is None:
         if main in (MainPlugin.PTP, MainPlugin.BRIDGE_GATEWAY):

@@ -176,6 +176,6 @@ def _fits(txn: Txn) -> bool:
 
 def _too_big(txn: Txn) -> RefusedError:
     return RefusedError(
-        f"the request needs {txn.size_bytes()} bytes in one transaction; etcd takes {LIMIT_BYTES}: "
+        f"the request needs a transaction of {txn.size_bytes()} bytes, over {LIMIT_BYTES}; "
         "use pools with a longer blockSize, whose blocks are smaller"
     )

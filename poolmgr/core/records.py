@@ -113,7 +113,7 @@ def host_of_key(key: str) -> tuple[str, str] | None:
 def _segment(what: str, text: str) -> str:
     if not text or "/" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
         raise InvalidRequestError(
-            f"{what} {text!r} is not usable: it must not be empty, nor contain '/' or control characters",
+            f"{what} {text!r} must not be empty, nor contain '/' or control characters",
             field=what,
         )
     return text

@@ -53,9 +53,7 @@ class Session:
         return Session(n=self.n + 1, deleted=(*self.deleted, entry)[-KEPT:])
 
     def deleted_since(self, attachment: Attachment, since: int) -> bool:
-        """
-        Tell whether `attachment` was deleted after `since`, or may have been for all we know.
-        """
+        """Tell whether `attachment` was, or for all we know may have been, deleted since."""
         later = [entry for entry in self.deleted if _number(entry) > since]
         if len(later) < self.n - since:
             return True

@@ -144,7 +144,7 @@ class Txn:
     deletes: frozenset[str] = frozenset()
 
     def operations(self) -> int:
-        """Return the length of the longest list that etcd limits: compares, success, failure."""
+        """Return the length of the longest list: compares, success or failure."""
         compares = len(self.expect) + len(self.unchanged) + 1
         return max(compares, len(self.puts) + len(self.deletes))
 
