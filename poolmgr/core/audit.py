@@ -5,9 +5,12 @@ Rules:
 
 1. A block's free list, allocations and attributes agree, and every attribute is referenced.
 2. No address lies in two blocks.
-3. A block that names a host has that host's affinity, and an affinity has a block that names its host.
-4. A handle counts exactly the ordinals that carry it; Calico may leave a count too high, never one too low.
-5. A block lies in a pool. (Deleting a pool leaves its blocks behind, so this is a finding, not damage.)
+3. A block that names a host has that host's affinity, and an affinity has a block that names
+   its host.
+4. A handle counts exactly the ordinals that carry it; Calico may leave a count too high, never
+   one too low.
+5. A block lies in a pool. (Deleting a pool leaves its blocks behind, so this is a finding, not
+   damage.)
 """
 
 from collections import Counter, defaultdict
@@ -62,7 +65,8 @@ def invariants(stored: Iterable[tuple[str, bytes]]) -> tuple[Finding, ...]:
     Check everything that is stored.
 
     Args:
-        stored: Keys and values of one revision; keys that are not Calico's IPAM or IPPools are passed over.
+        stored: Keys and values of one revision; keys that are not Calico's IPAM or IPPools are
+            passed over.
 
     Returns:
         What is wrong, in a fixed order; () = nothing.

@@ -47,10 +47,10 @@ def enter(
         )
     attachment = request.attachment
     session = records.session_key(request.host)
-    fenced = () if attachment is None else (session, records.handle_key(attachment.handle))
-    draft.need(
-        EPOCH_KEY, records.CONFIG_KEY, *fenced, *keys, ranges=(POOLS, RESERVATIONS, *ranges)
-    )
+    fenced = () if attachment is None else (session,)
+    handle = () if request.handle is None else (records.handle_key(request.handle),)
+    first = (EPOCH_KEY, records.CONFIG_KEY, *fenced, *handle, *keys)
+    draft.need(*first, ranges=(POOLS, RESERVATIONS, *ranges))
     draft.compare(records.CONFIG_KEY)  # strict affinity, limit or cooldown may change
     draft.compare_range(POOLS)  # a pool may be added, edited or disabled
     draft.compare_range(RESERVATIONS)  # an address may become reserved
