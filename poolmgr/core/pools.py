@@ -143,6 +143,9 @@ def out_of_service(pool: IPPool) -> str:
         return "is being deleted"
     if pool.spec.disabled:
         return "disabled"
+    size, smallest = pool.spec.block_size, pool.spec.cidr.prefixlen
+    if not smallest <= size <= pool.spec.cidr.max_prefixlen:
+        return f"its blockSize {size} does not fit its CIDR {pool.spec.cidr}"
     for condition in pool.status.conditions if pool.status else ():
         if condition.type == "Allocatable" and condition.status == "False":
             return "its condition Allocatable is False"

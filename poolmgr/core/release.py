@@ -15,9 +15,10 @@ Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle, releaseBlockAf
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, IPNetwork, address_at, contains, network, ordinal_of
 from poolmgr.core import records
 from poolmgr.core.affinity import owner
@@ -38,9 +39,6 @@ from poolmgr.errors import RefusedError
 
 PART = 24
 """Blocks that one part of a large request touches."""
-
-BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
-"""Prefix lengths a block can have."""
 
 
 def plan_release_by_handle(
@@ -157,7 +155,7 @@ def _locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Blo
 
     By its pool's block size, else by every size a block can have.
     """
-    sizes = {}
+    sizes: dict[IPAddress, Sequence[int]] = {}
     for address in addresses:
         pool = pool_of(draft.pools(), address, enabled=False)
         sizes[address] = (
