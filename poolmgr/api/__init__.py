@@ -1,0 +1,49 @@
+"""
+What users write: Calico's v3 resources as frozen models, their rules, and their stored form.
+
+This layer knows no store; rules between resources take the others as arguments.
+"""
+
+from collections.abc import Mapping
+
+from poolmgr.api.clusterinformation import ClusterInformation
+from poolmgr.api.ippool import IPPool
+from poolmgr.api.ipreservation import IPReservation
+from poolmgr.api.meta import Resource
+from poolmgr.api.node import Node
+from poolmgr.errors import InvalidRequestError
+
+__all__ = [
+    "KINDS",
+    "ClusterInformation",
+    "IPPool",
+    "IPReservation",
+    "Node",
+    "Resource",
+    "resource_type",
+]
+
+KINDS: Mapping[str, type[Resource]] = {
+    kind.kind: kind for kind in (IPPool, IPReservation, Node, ClusterInformation)
+}
+"""Resource types by kind."""
+
+_WORDS = {
+    word: kind
+    for kind in KINDS.values()
+    for word in (kind.kind.lower(), kind.plural, *kind.aliases)
+}
+
+
+def resource_type(word: str) -> type[Resource]:
+    """
+    Return the resource type that `word` means: kind, plural or a short form, in any case.
+
+    Raises:
+        InvalidRequestError: There is none; the message lists what there is.
+    """
+    kind = _WORDS.get(word.lower())
+    if kind is None:
+        known = ", ".join(kind.plural for kind in KINDS.values())
+        raise InvalidRequestError(f"{word!r} is not a kind of resource; there are {known}")
+    return kind

@@ -1,0 +1,189 @@
+"""
+Manifests: YAML or JSON text, several documents and Lists, to resources.
+
+Rules:
+
+1. Scalars are those of Calico's tools: a date or 12:30 is text, a key given twice is an error.
+2. Reading (syntax) and checking (content) are separate steps: `documents`, then `resource`.
+"""
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from poolmgr.api import KINDS, Resource
+from poolmgr.api.meta import API_VERSION, plain_text, shown, title
+from poolmgr.errors import InvalidRequestError
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+_MERGE = "tag:yaml.org,2002:merge"
+_SCALARS = {
+    "bool": r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+    "int": r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
+    "null": r"~|null|Null|NULL|",
+    "merge": r"<<",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates and base 60; keys become text and must not repeat."""
+
+    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, Any]:  # noqa: ARG002, FBT001, FBT002 - PyYAML's signature
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            key = self._key(key_node)
+            if key in seen:
+                problem = f"key {shown(key)} twice"
+                raise yaml.constructor.ConstructorError(
+                    None, None, problem, key_node.start_mark
+                )
+            seen.add(key)
+        self.flatten_mapping(node)
+        return {
+            self._key(key): self.construct_object(value, deep=True) for key, value in node.value
+        }
+
+    def _key(self, node: yaml.Node) -> str:
+        key = plain_text(self.construct_object(node, deep=True))
+        if isinstance(key, str):
+            return key
+        problem = f"{shown(key)} cannot be a key"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+for _tag, _pattern in _SCALARS.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), None
+    )
+
+
+def files(path: str, *, recursive: bool = False) -> Iterator[tuple[str, str]]:
+    """
+    Read a file, or the manifests of a directory in name order.
+
+    Args:
+        recursive: Look into subdirectories too.
+
+    Yields:
+        Path and text of each.
+
+    Raises:
+        InvalidRequestError: Something cannot be read, or there is no manifest in the directory.
+    """
+    root = Path(path)
+    try:
+        if not root.is_dir():
+            yield path, root.read_text(encoding="utf-8")
+            return
+        found = sorted(root.rglob("*") if recursive else root.iterdir())
+        manifests = [file for file in found if file.suffix in _SUFFIXES and file.is_file()]
+        for file in manifests:
+            yield str(file), file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequestError(
+            f"cannot read {error.filename or path}: {error.strerror or error}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"cannot read {path}: it is not UTF-8 text") from error
+    if not manifests:
+        raise InvalidRequestError(
+            f"directory {path} holds no file that ends in {', '.join(_SUFFIXES)}"
+        )
+
+
+def documents(text: str, origin: str) -> list[Mapping[str, Any]]:
+    """
+    Read all documents of a manifest; the items of Lists count as documents.
+
+    Args:
+        origin: Where the text comes from, for messages.
+
+    Raises:
+        InvalidRequestError: It is neither YAML nor JSON, or a document is not an object.
+    """
+    found: list[Mapping[str, Any]] = []
+    for document in _parsed(text, origin):
+        for item in document if isinstance(document, list) else [document]:
+            if not isinstance(item, Mapping):
+                raise InvalidRequestError(f"{origin}: {shown(item)} is not a resource")
+            found += _items(item, origin)
+    return found
+
+
+def resource(obj: Mapping[str, Any]) -> Resource:
+    """
+    Make the resource that a document describes.
+
+    Raises:
+        InvalidRequestError: Unknown kind or version, or the content is refused.
+    """
+    kind, version = obj.get("kind"), obj.get("apiVersion")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise InvalidRequestError(
+            f"kind: {shown(kind)} is not known: {', '.join(KINDS)}", field="kind"
+        )
+    if version != API_VERSION:
+        who = title(cls.kind, obj)
+        raise InvalidRequestError(
+            f"{who}: apiVersion: {shown(version)} is not known: {API_VERSION}",
+            field="apiVersion",
+        )
+    return cls.from_manifest(obj)
+
+
+def _parsed(text: str, origin: str) -> list[Any]:
+    try:
+        if text.lstrip()[:1] in ("{", "["):
+            return [_json(text)]
+    except ValueError:
+        pass  # Flow style YAML begins like JSON.
+    except RecursionError as error:
+        raise InvalidRequestError(f"{origin}: nested too deeply") from error
+    try:
+        return [document for document in yaml.load_all(text, _Loader) if document is not None]
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InvalidRequestError(f"{origin}{line}: not YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidRequestError(
+            f"{origin}: not YAML: {' '.join(str(error).split())}"
+        ) from error
+    except RecursionError as error:
+        raise InvalidRequestError(f"{origin}: nested too deeply") from error
+
+
+def _json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError  # The YAML reader says which key, and where.
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+def _items(document: Mapping[str, Any], origin: str) -> list[Mapping[str, Any]]:
+    """Return a List's items, which may leave kind and version to it, or the document."""
+    kind = document.get("kind")
+    if not isinstance(kind, str) or not kind.endswith("List"):
+        return [document]
+    items = document.get("items") or []
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise InvalidRequestError(f"{origin}: items of {kind}: must be a list of resources")
+    implied = (
+        {"kind": kind.removesuffix("List"), "apiVersion": document.get("apiVersion")}
+        if kind != "List"
+        else {}
+    )
+    return [{**implied, **item} for item in items]
