@@ -1,0 +1,359 @@
+"""
+The store on etcd, through the messages and stubs of the package `etcd3`.
+
+One call here is one call to etcd: a read is a transaction of nothing but ranges, a commit is If
+(compares), Then (puts and deletes), Else (everything compared, read again). Only the later
+pages of a long range, which are read as of an older revision, are asked for by a plain Range.
+
+Rules:
+
+1. Nothing is sent twice, unless it was certainly not sent the first time.
+2. Every call has a deadline, which covers connecting, logging in and trying the next endpoint.
+3. Reads are linearizable: a `serializable` one may be answered by a member that lost touch.
+4. No `prev_kv`, no nested transactions (both get around etcd's permissions), and no explicit
+   revision inside a transaction (inconsistent before etcd 3.7).
+5. Keys are compared by revision, which never recurs for a key; the epoch alone by value.
+6. One table says what each error of etcd and gRPC means. What it leaves out may have happened.
+
+The endpoint in use stays in use until it cannot be connected to; then the next one takes over.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from poolmgr.core.txn import (
+    EPOCH_KEY,
+    Committed,
+    Conflict,
+    Fetch,
+    KeyValue,
+    Page,
+    Range,
+    Reading,
+    Txn,
+)
+from poolmgr.errors import (
+    CommitUnknownError,
+    CompactedError,
+    InvalidRequestError,
+    StoreError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from poolmgr.store.etcd3_compat import etcdrpc
+from poolmgr.store.port import ATTEMPT_TIMEOUT_S, Store
+from poolmgr.store.settings import Endpoint, Settings
+
+_OPTIONS = (
+    # gRPC's own back-off grows to two minutes, and all channels of a process share it.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    # A peer that hangs is noticed while calls wait for it. Not while the channel is idle: etcd
+    # closes a connection that is pinged without a call ("too_many_pings", after 15 s).
+    ("grpc.keepalive_time_ms", 5000),  # the least that etcd allows
+    ("grpc.keepalive_timeout_ms", 1500),
+    ("grpc.http2.ping_timeout_ms", 1500),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),  # by default 500 half-full blocks
+)
+
+_LONGEST_DETAILS = 300
+
+
+class _NotConnectedError(StoreUnavailableError):
+    """The next endpoint may be tried."""
+
+
+class _LoggedOutError(StoreUnavailableError):
+    """The token in use is worth nothing any more."""
+
+
+_TOO_LARGE = "takes no request of this size"
+_IS_FULL = "is full; compact it, defragment every member, then: etcdctl alarm disarm"
+
+_ERRORS: tuple[tuple[str, str, type[StoreError], str], ...] = (
+    # There was no connection to send anything on.
+    ("UNAVAILABLE", "failed to connect to all", _NotConnectedError, "cannot be reached"),
+    ("UNAVAILABLE", "DNS resolution failed", _NotConnectedError, "cannot be found"),
+    # Turned away at the door: more than 5,000 entries wait to be applied.
+    ("RESOURCE_EXHAUSTED", "too many requests", StoreUnavailableError, "is overloaded"),
+    ("UNKNOWN", "too many requests", StoreUnavailableError, "is overloaded"),
+    # The whole cluster refuses every transaction with a put in it, until somebody makes room.
+    ("RESOURCE_EXHAUSTED", "database space exceeded", StoreRefusedError, _IS_FULL),
+    # The server's limit on what it reads, 2 MiB. Our own limit is spelled with a capital R.
+    ("RESOURCE_EXHAUSTED", "grpc: received message larger", StoreRefusedError, _TOO_LARGE),
+    # Checked before anything is proposed. The planner keeps the limits, so the mistake is ours.
+    ("INVALID_ARGUMENT", "request is too large", StoreRefusedError, _TOO_LARGE),
+    ("INVALID_ARGUMENT", "too many operations", StoreRefusedError, _TOO_LARGE),
+    ("INVALID_ARGUMENT", "duplicate key", StoreRefusedError, "takes no key twice"),
+    # A token lives five minutes in one member's memory; users or roles were changed meanwhile.
+    # Both are seen before the transaction is applied.
+    ("UNAUTHENTICATED", "invalid auth token", _LoggedOutError, "has forgotten the login"),
+    ("INVALID_ARGUMENT", "auth store is old", _LoggedOutError, "has new permissions"),
+    # Who asks is settled before what is asked.
+    ("INVALID_ARGUMENT", "user name is empty", StoreRefusedError, "wants user and password"),
+    ("INVALID_ARGUMENT", "authentication failed", StoreRefusedError, "refuses the password"),
+    ("PERMISSION_DENIED", "", StoreRefusedError, "does not permit this to the user"),
+    # The member has found that its data differ from the others', and has stopped.
+    ("DATA_LOSS", "corrupt cluster", StoreRefusedError, "has corrupt data"),
+    # Only reads name a revision. If it is a future one, a snapshot was restored.
+    ("OUT_OF_RANGE", "has been compacted", CompactedError, "has dropped the revision"),
+    ("OUT_OF_RANGE", "is a future revision", CompactedError, "does not have the revision"),
+    # Whatever answers there did not know what was asked.
+    ("UNIMPLEMENTED", "", StoreRefusedError, "is not an etcd of version 3"),
+    # Has happened, or has not, or will: our deadline, "request timed out", "leader changed", a
+    # broken connection, a member without quorum (UNKNOWN, after 7 s), an answer too large.
+    ("", "", CommitUnknownError, "gave no answer that can be trusted"),
+)
+"""
+Status, part of its details ("" = any), class, and what is said of etcd. The first row that fits
+counts. For a read, and for logging in, CommitUnknownError stands for StoreUnavailableError.
+"""
+
+
+def _error_for(error: grpc.RpcError, endpoint: Endpoint, *, writes: bool) -> StoreError:
+    """Look up what `error` means for a call that wrote, or did not."""
+    status, details = error.code().name, error.details() or ""
+    kind, reason = next(
+        (kind, reason)
+        for code, text, kind, reason in _ERRORS
+        if code in ("", status) and text in details
+    )
+    if kind is CommitUnknownError and not writes:
+        kind = StoreUnavailableError
+    return kind(f"etcd at {endpoint} {reason} ({status}: {details[:_LONGEST_DETAILS]})")
+
+
+class _Connection:
+    """
+    A channel to one endpoint; it connects with its first call.
+
+    Attributes:
+        kv: The stub whose methods are the calls.
+        metadata: Goes with every call; carries the token of a user with password.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        if endpoint.scheme == "https":
+            credentials = grpc.ssl_channel_credentials(
+                _content("ca_file", settings.ca_file),
+                _content("key_file", settings.key_file),
+                _content("cert_file", settings.cert_file),
+            )
+            self._channel = grpc.secure_channel(endpoint.target, credentials, _OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(endpoint.target, _OPTIONS)
+        self.kv = etcdrpc.KVStub(self._channel)
+        self.metadata: tuple[tuple[str, str], ...] = ()
+
+    def log_in(self, username: str, password: str, timeout_s: float) -> None:
+        """
+        Get a token for the calls to come; there is none where etcd wants no password.
+
+        Raises:
+            grpc.RpcError: There is none to be had.
+        """
+        request = etcdrpc.AuthenticateRequest(name=username, password=password)
+        try:
+            answer = etcdrpc.AuthStub(self._channel).Authenticate(request, timeout=timeout_s)
+        except grpc.RpcError as err:
+            if "authentication is not enabled" in (err.details() or ""):
+                return
+            raise
+        self.metadata = (("token", answer.token),)
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _content(option: str, file: str | None) -> bytes | None:
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as err:
+        raise InvalidRequestError(f"{option} {file}: {err.strerror}", field=option) from err
+
+
+class EtcdStore:
+    """A `Store` on an etcd cluster. Making one connects to nothing; the first call does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._endpoints = settings.addresses
+        self._current = 0  # index of the endpoint to try first
+        self._connections: dict[Endpoint, _Connection] = {}
+
+    def read(
+        self, fetch: Fetch, *, timeout_s: float = ATTEMPT_TIMEOUT_S, revision: int | None = None
+    ) -> Reading:
+        """See `Store.read`."""
+        keys, ranges = tuple(fetch.keys), tuple(fetch.ranges)
+        if revision is not None:
+            assert (len(keys), len(ranges)) == (0, 1), "a revision goes with one range"
+            answer = self._call("Range", _range_request(ranges[0], revision), timeout_s)
+            return Reading(found={}, ranges={ranges[0]: _page(answer)}, revision=revision)
+        answer = self._call("Txn", etcdrpc.TxnRequest(success=_gets(keys, ranges)), timeout_s)
+        return _reading(keys, ranges, answer)
+
+    def commit(self, txn: Txn, *, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Committed | Conflict:
+        """See `Store.commit`."""
+        keys, ranges = tuple({EPOCH_KEY, *txn.expect}), tuple(txn.unchanged)
+        request = etcdrpc.TxnRequest(
+            compare=_compares(txn), success=_changes(txn), failure=_gets(keys, ranges)
+        )
+        answer = self._call("Txn", request, timeout_s, writes=True)
+        if answer.succeeded:
+            return Committed(revision=answer.header.revision)
+        return Conflict(current=_reading(keys, ranges, answer))
+
+    def close(self) -> None:
+        """See `Store.close`. A later call would connect anew."""
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    def _call(
+        self, method: str, request: Any, timeout_s: float, *, writes: bool = False
+    ) -> Any:
+        """
+        Call `method` at the endpoint in use.
+
+        If that cannot be connected to, the others are tried once, in order.
+        """
+        deadline = time.monotonic() + timeout_s
+        failure = StoreUnavailableError("no time was left to ask etcd")
+        for _ in self._endpoints:
+            if time.monotonic() >= deadline:
+                break
+            at = self._current
+            try:
+                return self._call_at(
+                    self._endpoints[at], method, request, deadline, writes=writes
+                )
+            except _NotConnectedError as err:
+                failure = err
+                self._current = (at + 1) % len(self._endpoints)
+        raise failure
+
+    def _call_at(
+        self, endpoint: Endpoint, method: str, request: Any, deadline: float, *, writes: bool
+    ) -> Any:
+        connection = self._connection_to(endpoint, deadline)
+        call = getattr(connection.kv, method)
+        timeout_s = deadline - time.monotonic()
+        try:
+            return call(request, timeout=timeout_s, metadata=connection.metadata)
+        except grpc.RpcError as err:
+            error = _error_for(err, endpoint, writes=writes)
+            if isinstance(error, _LoggedOutError):
+                self._connections.pop(endpoint, None)
+            raise error from err
+        except ValueError as err:  # what gRPC says to a call on a closed channel
+            raise StoreUnavailableError("the store was closed, nothing was sent") from err
+
+    def _connection_to(self, endpoint: Endpoint, deadline: float) -> _Connection:
+        """Return the connection to `endpoint`; if threads race to make it, the first one's."""
+        if known := self._connections.get(endpoint):
+            return known
+        made = _Connection(endpoint, self._settings)
+        username, password = self._settings.username, self._settings.password
+        if username and password:
+            try:
+                made.log_in(username, password, deadline - time.monotonic())
+            except grpc.RpcError as err:
+                made.close()
+                raise _error_for(err, endpoint, writes=False) from err
+        kept = self._connections.setdefault(endpoint, made)
+        if kept is not made:
+            made.close()
+        return kept
+
+
+_: type[Store] = EtcdStore
+
+
+def _bytes(key: str) -> bytes:
+    """Encode a key. Keys of other programs that are not UTF-8 go there and back unharmed."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _range_request(range_: Range, revision: int = 0) -> Any:
+    return etcdrpc.RangeRequest(
+        key=_bytes(range_.start),
+        range_end=_bytes(range_.end),
+        limit=range_.limit,
+        keys_only=range_.keys_only,
+        revision=revision,
+    )
+
+
+def _gets(keys: Iterable[str], ranges: Iterable[Range]) -> list[Any]:
+    """List the operations that read `keys`, then `ranges`."""
+    requests = [etcdrpc.RangeRequest(key=_bytes(key)) for key in keys]
+    requests += [_range_request(range_) for range_ in ranges]
+    return [etcdrpc.RequestOp(request_range=request) for request in requests]
+
+
+def _changes(txn: Txn) -> list[Any]:
+    puts = (etcdrpc.PutRequest(key=_bytes(key), value=value) for key, value in txn.puts.items())
+    deletes = (etcdrpc.DeleteRangeRequest(key=_bytes(key)) for key in txn.deletes)
+    return [
+        *(etcdrpc.RequestOp(request_put=put) for put in puts),
+        *(etcdrpc.RequestOp(request_delete_range=delete) for delete in deletes),
+    ]
+
+
+def _compares(txn: Txn) -> list[Any]:
+    """
+    List what must hold.
+
+    To etcd an absent key has revision 0, but no value: not even "differs from" is true of it.
+    """
+    compare = etcdrpc.Compare
+    epoch = _bytes(EPOCH_KEY)
+    return [
+        compare(target=compare.MOD, result=compare.EQUAL, key=epoch, mod_revision=0)
+        if txn.epoch is None
+        else compare(target=compare.VALUE, result=compare.EQUAL, key=epoch, value=txn.epoch),
+        *(
+            compare(
+                target=compare.MOD, result=compare.EQUAL, key=_bytes(key), mod_revision=revision
+            )
+            for key, revision in txn.expect.items()
+        ),
+        *(
+            compare(
+                target=compare.MOD,
+                result=compare.LESS,
+                key=_bytes(range_.start),
+                range_end=_bytes(range_.end),
+                mod_revision=revision + 1,
+            )
+            for range_, revision in txn.unchanged.items()
+        ),
+    ]
+
+
+def _reading(keys: tuple[str, ...], ranges: tuple[Range, ...], answer: Any) -> Reading:
+    """Make a Reading of the answers to `_gets(keys, ranges)`."""
+    answers = [each.response_range for each in answer.responses]
+    pairs = zip(keys, answers, strict=False)
+    return Reading(
+        found={key: _key_value(each.kvs[0]) if each.kvs else None for key, each in pairs},
+        ranges=dict(zip(ranges, map(_page, answers[len(keys) :]), strict=True)),
+        revision=answer.header.revision,
+    )
+
+
+def _page(answer: Any) -> Page:
+    items = ((kv.key.decode("utf-8", "surrogateescape"), _key_value(kv)) for kv in answer.kvs)
+    return Page(items=tuple(items), more=answer.more)
+
+
+def _key_value(kv: Any) -> KeyValue:
+    return KeyValue(value=kv.value, mod_revision=kv.mod_revision)
