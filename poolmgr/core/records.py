@@ -136,17 +136,16 @@ def _undashed(family: int, text: str) -> IPNetwork | None:
 
 def encode_block(block: Block) -> bytes:
     """Write a block."""
-    pristine = not block.attributes and list(block.unallocated) == list(range(block.size))
     value: dict[str, Any] = {"cidr": str(block.cidr), "affinity": block.affinity}
     if block.claimed_at is not None:
         value["affinity_claim_time"] = block.claimed_at
     value |= {
         "allocations": block.allocations,
         "unallocated": block.unallocated,
-        "attributes": None if pristine else [_attribute_json(a) for a in block.attributes],
+        "attributes": [_attribute_json(a) for a in block.attributes],
         "sequenceNumber": block.sequence_number,
         "sequenceNumberForAllocation": {
-            str(n): block.sequence_numbers[n] for n in sorted(block.sequence_numbers)
+            str(n): block.sequence_numbers[n] for n in sorted(block.sequence_numbers, key=str)
         },
         "deleted": False,
     }
