@@ -2,7 +2,8 @@
 Scenario files: commands, `----`, what they print; prose between.
 
 They are the first thing to read about the planner. `pytest --update-golden` rewrites the
-expected outputs. """
+expected outputs.
+"""
 
 import shlex
 from pathlib import Path
@@ -56,7 +57,9 @@ class Scenario:
         return "stored"
 
     def do_configure(self, **fields: str) -> str:
-        self.world.configure(**{k: int(v) if v.isdecimal() else v == "true" for k, v in fields.items()})
+        self.world.configure(
+            **{k: int(v) if v.isdecimal() else v == "true" for k, v in fields.items()}
+        )
         return "stored"
 
     def do_affinity(self, host: str, cidr: str, state: str) -> str:
@@ -153,8 +156,9 @@ def play(text: str) -> str:
         if separator:
             *prose, command = commands.split("\n")
             output = scenario.run(command)
-            paragraph = "\n".join([*prose, command, "----", output])
-        played.append(paragraph.rstrip("\n"))
+            played.append("\n".join([*prose, command, "----", output]))
+        else:
+            played.append(paragraph.rstrip("\n"))
     return "\n\n".join(played) + "\n"
 
 

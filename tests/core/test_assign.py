@@ -36,7 +36,9 @@ def test_a_first_address_claims_a_block_in_one_transaction():
     cidr = first_block("10.0.0.0/24", 28)
     assert cidr.split("/")[0] == address
     assert {cidr} == world.blocks().keys()
-    assert {f"host/node-a/ipv4/block/{cidr.replace('/', '-')}": "confirmed"} == world.affinities()
+    assert {
+        f"host/node-a/ipv4/block/{cidr.replace('/', '-')}": "confirmed"
+    } == world.affinities()
     assert {parse_network(cidr): 1} == world.handles()["net1.c1"].blocks
     assert 1 == world.commits
 
@@ -112,9 +114,7 @@ def test_networks_whose_handle_ids_collide_do_not_answer_for_each_other():
 def test_an_entry_of_calico_ipam_never_answers_an_add():
     world = World().pool("p4", "10.0.0.0/24")
     theirs = world.addresses(
-        AutoAssign(
-            host="node-a", handle="net1.c1", count={4: 1}, attributes={"node": "node-a"}
-        )
+        AutoAssign(host="node-a", handle="net1.c1", count={4: 1}, attributes={"node": "node-a"})
     )
 
     assert theirs != world.addresses(add("c1"))
@@ -209,7 +209,9 @@ def test_without_auto_allocation_full_blocks_are_an_error():
 
 
 def test_reserved_addresses_are_skipped_and_wholly_reserved_blocks_not_claimed():
-    world = World().pool("p4", "10.0.0.0/29", blockSize=30).reserve("r", "10.0.0.0/30", "10.0.0.4")
+    world = (
+        World().pool("p4", "10.0.0.0/29", blockSize=30).reserve("r", "10.0.0.0/30", "10.0.0.4")
+    )
 
     found = world.addresses(many(3))
 
@@ -218,7 +220,9 @@ def test_reserved_addresses_are_skipped_and_wholly_reserved_blocks_not_claimed()
 
 
 def test_a_pool_is_filled_before_the_next_is_touched():
-    world = World().pool("b", "10.0.1.0/30", blockSize=30).pool("a", "10.0.0.0/30", blockSize=30)
+    world = (
+        World().pool("b", "10.0.1.0/30", blockSize=30).pool("a", "10.0.0.0/30", blockSize=30)
+    )
 
     found = world.addresses(many(5))
 
@@ -226,7 +230,9 @@ def test_a_pool_is_filled_before_the_next_is_touched():
 
 
 def test_requested_pools_are_used_in_the_order_requested():
-    world = World().pool("a", "10.0.0.0/30", blockSize=30).pool("b", "10.0.1.0/30", blockSize=30)
+    world = (
+        World().pool("a", "10.0.0.0/30", blockSize=30).pool("b", "10.0.1.0/30", blockSize=30)
+    )
 
     found = world.addresses(many(1, pools={4: ("10.0.1.0/30", "a")}))
 

@@ -4,7 +4,7 @@ import pytest
 
 from poolmgr.cidr import parse_address
 from poolmgr.core.link import LinkPolicy, MainPlugin
-from poolmgr.core.request import AssignIP, Assigned
+from poolmgr.core.request import Assigned, AssignIP
 from poolmgr.errors import (
     AddressInUseError,
     AddressReservedError,
@@ -161,4 +161,6 @@ def test_a_first_claim_is_refused_while_a_pod_holds_the_gateway():
 
     assert isinstance(refusal, AddressInUseError)
     assert "gateway" in str(refusal)
-    assert isinstance(world.refusal(add("c3", link=link, pools={4: ("p4",)})), AddressInUseError)
+    assert isinstance(
+        world.refusal(add("c3", link=link, pools={4: ("p4",)})), AddressInUseError
+    )

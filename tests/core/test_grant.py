@@ -85,7 +85,9 @@ def test_a_bridge_whose_pool_no_longer_serves_is_refused_with_the_reason():
 
 
 def test_another_network_on_the_node_may_use_another_pool():
-    world = World().pool("a", "10.0.0.0/29", blockSize=30).pool("b", "10.0.1.0/29", blockSize=30)
+    world = (
+        World().pool("a", "10.0.0.0/29", blockSize=30).pool("b", "10.0.1.0/29", blockSize=30)
+    )
     world.addresses(add("c0", link=BRIDGE, pools={4: ("b",)}))
 
     (address,) = world.addresses(add("c0", network="net2", link=BRIDGE))
@@ -94,7 +96,9 @@ def test_another_network_on_the_node_may_use_another_pool():
 
 
 def test_a_bridge_takes_any_number_of_ipv6_pools():
-    world = World().pool("a", "fd00::/126", blockSize=126).pool("b", "fd01::/126", blockSize=126)
+    world = (
+        World().pool("a", "fd00::/126", blockSize=126).pool("b", "fd01::/126", blockSize=126)
+    )
 
     found = [world.addresses(add(f"c{n}", families=(6,), link=BRIDGE))[0] for n in range(3)]
 

@@ -139,7 +139,9 @@ def test_a_strayed_block_of_another_host_is_left_to_that_host():
 def test_an_over_counted_handle_loses_what_was_freed_and_keeps_the_rest():
     world = world_with(1)
     (cidr,) = (parse_network(c) for c in world.blocks())
-    world.put(records.handle_key("h"), b'{"block":{"%s":3},"deleted":false}' % str(cidr).encode())
+    world.put(
+        records.handle_key("h"), b'{"block":{"%s":3},"deleted":false}' % str(cidr).encode()
+    )
 
     world.ask(ReleaseByHandle(handles=("h",)))
 
@@ -271,7 +273,9 @@ def test_many_addresses_are_released_in_parts():
 
 
 def test_a_pools_blocks_lose_their_hosts_and_empty_ones_go():
-    world = World().pool("p4", "10.0.0.0/28", blockSize=30).pool("q", "10.1.0.0/30", blockSize=30)
+    world = (
+        World().pool("p4", "10.0.0.0/28", blockSize=30).pool("q", "10.1.0.0/30", blockSize=30)
+    )
     claimed_elsewhere(world, "10.0.0.0/30", "node-b")
     claimed_elsewhere(world, "10.0.0.4/30", "node-c", full=False)
     claimed_elsewhere(world, "10.1.0.0/30", "node-b", full=False)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from poolmgr.cidr import IPAddress, parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.audit import Finding, invariants
-from poolmgr.core.block import Block
+from poolmgr.core.block import Attribute, Block, auto_assign, new_block
 from poolmgr.core.handle import Handle
-from poolmgr.core.link import LinkPolicy
 from poolmgr.core.plan import Plan, plan
 from poolmgr.core.request import (
     Assigned,
@@ -236,9 +235,6 @@ class World:
 
 def claimed_elsewhere(world: World, cidr: str, host: str, *, full: bool = True) -> None:
     """Store a block of another host, full or empty, as that host would."""
-    from poolmgr.core.block import Attribute, auto_assign, new_block
-    from poolmgr.core.handle import Handle as H
-
     net = parse_network(cidr)
     block = new_block(net, f"host:{host}", NOON_NS)
     puts = {records.affinity_key(host, net): b'{"state":"confirmed","deleted":false}'}
@@ -246,10 +242,7 @@ def claimed_elsewhere(world: World, cidr: str, host: str, *, full: bool = True) 
         name = f"net1.{host}-filler"
         attribute = Attribute(handle=name, secondary={"node": host})
         block, _ = auto_assign(block, block.size, attribute)
-        handle = world.handles().get(name, H())
+        handle = world.handles().get(name, Handle())
         puts[records.handle_key(name)] = records.encode_handle(handle.add(net, block.size))
     puts[records.block_key(net)] = records.encode_block(block)
     world.put_all(puts)
-
-
-__all__ = ["LinkPolicy", "World", "add", "add_ip", "attachment", "claimed_elsewhere", "delete"]
