@@ -20,7 +20,11 @@ QUICK = settings(deadline=None, max_examples=60)
 families = st.sampled_from((4, 6))
 ipv4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
 # Without IPv4-mapped ones: their text depends on Python's version, and they are refused.
-ipv6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address).filter(lambda a: a.ipv4_mapped is None)
+ipv6 = (
+    st.integers(0, 2**128 - 1)
+    .map(ipaddress.IPv6Address)
+    .filter(lambda a: a.ipv4_mapped is None)
+)
 addresses = ipv4 | ipv6
 
 
@@ -58,9 +62,7 @@ sequence_numbers = st.integers(0, 2**64 - 1)
 
 
 @st.composite
-def blocks(
-    draw: st.DrawFn, *, cidrs: st.SearchStrategy[IPNetwork] = small_blocks
-) -> Block:
+def blocks(draw: st.DrawFn, *, cidrs: st.SearchStrategy[IPNetwork] = small_blocks) -> Block:
     """A block that keeps the invariants of core/block.py."""
     cidr = draw(cidrs)
     size = cidr.num_addresses
@@ -118,9 +120,11 @@ _memberships = st.tuples(
 )
 selector_trees = st.recursive(
     _comparisons | _memberships | st.tuples(st.just("has"), labels) | st.just(("all",)),
-    lambda inner: st.tuples(st.just("!"), inner)
-    | st.tuples(st.sampled_from(("&&", "||")), inner, inner)
-    | st.tuples(st.sampled_from(("&&", "||")), inner, inner, inner),
+    lambda inner: (
+        st.tuples(st.just("!"), inner)
+        | st.tuples(st.sampled_from(("&&", "||")), inner, inner)
+        | st.tuples(st.sampled_from(("&&", "||")), inner, inner, inner)
+    ),
     max_leaves=8,
 )
 """Parsed selectors as nested tuples: an operator, then its operands."""

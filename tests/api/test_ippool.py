@@ -32,9 +32,11 @@ def pool(name: str = "pool-x", **spec) -> IPPool:
     return IPPool.from_manifest(manifest(spec, name))
 
 
-def stored_spec(spec: dict) -> dict:
-    raw = IPPool.from_manifest(manifest(spec)).created(uid="u", now="t").to_stored()
-    return json.loads(raw)["spec"]
+def stored_spec(written: dict) -> dict:
+    raw = IPPool.from_manifest(manifest(written)).created(uid="u", now="t").to_stored()
+    spec = json.loads(raw)["spec"]
+    assert isinstance(spec, dict)
+    return spec
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,306 @@
+"""Changing resources: what is written, what is compared, what is refused."""
+
+import json
+import re
+
+import pytest
+
+from poolctl.report import REFUSED, UNAVAILABLE, UNKNOWN
+from poolmgr.cidr import parse_address, parse_network
+from poolmgr.core import records
+from poolmgr.core.request import AssignIP, AutoAssign
+from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn
+from poolmgr.ipam import IPAM
+from poolmgr.store.memory import Faults, MemoryStore
+from tests.support.facts import block_of, stored_block
+from tests.support.poolctl import CLUSTER, POOL_A, manifest, on, pool, put, stored
+
+
+class Beside(MemoryStore):
+    """A store where another program writes just before the commit with a certain number."""
+
+    def __init__(self, number, act) -> None:
+        super().__init__()
+        self._left, self._act = number, act
+
+    def commit(self, txn: Txn, **options):
+        self._left -= 1
+        if self._left == 0:
+            self._act(self)
+        return super().commit(txn, **options)
+
+
+def epoch(store) -> bytes | None:
+    return stored(store).get(EPOCH_KEY)
+
+
+def spec_of(store, key=POOL_A) -> dict:
+    value = json.loads(stored(store)[key])["spec"]
+    assert isinstance(value, dict)
+    return value
+
+
+def test_the_first_change_makes_identity_and_epoch_in_the_same_transaction(at_memory, memory):
+    result = at_memory("create", "-f", "-", stdin=pool())
+
+    assert ("ippool/pool-a created\n", 0) == (result.stdout, result.exit_code)
+    assert {POOL_A, CLUSTER, EPOCH_KEY} == stored(memory).keys()
+    assert re.fullmatch(rb"[0-9a-f]{32}", epoch(memory))
+    assert spec_of(memory, CLUSTER)["datastoreReady"] is True
+
+
+def test_identity_and_epoch_that_exist_are_left_alone(at_memory, memory):
+    put(memory, {EPOCH_KEY: b"old", CLUSTER: b"{}"})
+
+    result = at_memory("apply", "-f", "-", stdin=pool())
+
+    assert result.exit_code == 0
+    assert (b"old", b"{}") == (epoch(memory), stored(memory)[CLUSTER])
+
+
+def test_a_stored_pool_is_as_calicoctl_stores_it(poolctl, raw):
+    poolctl("create", "-f", "-", stdin=pool())
+
+    assert re.fullmatch(
+        rb'\{"kind":"IPPool","apiVersion":"projectcalico\.org/v3","metadata":\{"name":"pool-a",'
+        rb'"uid":"[0-9a-f-]{36}","creationTimestamp":"20[0-9T:-]+Z"\},"spec":\{"cidr":"10\.10\.0\.0/16",'
+        rb'"vxlanMode":"Never","ipipMode":"Never","blockSize":26,"nodeSelector":"all\(\)",'
+        rb'"allowedUses":\["Workload","Tunnel"\],"assignmentMode":"Automatic"\}\}',
+        raw.get(POOL_A),
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "spec", "refusal"),
+    [
+        ("create", {}, "ippool/pool-a: already exists"),
+        (
+            "apply",
+            {"cidr": "10.11.0.0/16"},
+            "spec.cidr: 10.11.0.0/16 differs from 10.10.0.0/16",
+        ),
+        ("apply", {"blockSize": 27}, "spec.blockSize: 27 differs from 26"),
+        ("create", {"name": "pool-x", "cidr": "10.10.4.0/24"}, "overlaps with pool pool-a"),
+        (
+            "apply",
+            {"name": "pool-x", "cidr": "10.0.0.0/8", "disabled": True},
+            "pool-a (10.10.0.0/16)",
+        ),
+        (
+            "replace",
+            {"name": "absent", "cidr": "10.99.0.0/16"},
+            "ippool/absent: does not exist",
+        ),
+    ],
+)
+def test_what_the_present_state_forbids_is_refused_and_changes_nothing(
+    at_memory, memory, command, spec, refusal
+):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = stored(memory)
+
+    result = at_memory(command, "-f", "-", stdin=pool(**spec))
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith("poolctl: error: ippool/")
+    assert refusal in result.stderr
+    assert before == stored(memory)
+
+
+def test_an_update_keeps_identity_and_unknown_fields_and_replaces_labels(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = json.loads(stored(memory)[POOL_A])
+    before["metadata"] |= {"labels": {"old": "1"}, "future": 1}
+    before["spec"]["colour"] = "red"
+    memory.commit(
+        Txn(expect={}, epoch=epoch(memory), puts={POOL_A: json.dumps(before).encode()})
+    )
+    wanted = manifest(
+        "IPPool", "pool-a", {"cidr": "10.10.0.0/16", "natOutgoing": True}, labels={"new": "2"}
+    )
+
+    result = at_memory("apply", "-f", "-", stdin=wanted)
+
+    after = json.loads(stored(memory)[POOL_A])
+    assert result.stdout == "ippool/pool-a configured\n"
+    assert {**before["metadata"], "labels": {"new": "2"}} == after["metadata"]
+    assert {**before["spec"], "natOutgoing": True} == after["spec"]
+
+
+def test_nothing_is_written_when_nothing_differs(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = memory.read(Fetch(keys=frozenset({POOL_A}))).revision
+
+    result = at_memory("replace", "-f", "-", stdin=pool())
+
+    assert result.stdout == "ippool/pool-a unchanged\n"
+    assert before == memory.read(Fetch(keys=frozenset({POOL_A}))).revision
+
+
+@pytest.mark.parametrize("command", ["apply", "replace", "delete"])
+def test_a_resource_version_in_the_file_must_be_the_stored_one(at_memory, memory, command):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = stored(memory)
+    stale = manifest(
+        "IPPool", "pool-a", {"cidr": "10.10.0.0/16", "natOutgoing": True}, resourceVersion="1"
+    )
+
+    result = at_memory(command, "-f", "-", stdin=stale)
+
+    assert result.exit_code == REFUSED
+    assert "metadata.resourceVersion: 1 is not the stored version, 2" in result.stderr
+    assert before == stored(memory)
+
+
+def test_a_pool_created_at_the_same_time_cannot_overlap():
+    def create_other(store):
+        put(
+            store,
+            {records.resource_key("ippools", "other"): pool("other", "10.0.0.0/8").encode()},
+        )
+
+    store = Beside(1, create_other)
+
+    result = on(store)("create", "-f", "-", stdin=pool())
+
+    assert result.exit_code == REFUSED
+    assert "nothing was written" in result.stderr
+    assert POOL_A not in stored(store)
+
+
+def test_a_pool_changed_at_the_same_time_is_not_overwritten():
+    def relabel(store):
+        value = json.loads(stored(store)[POOL_A]) | {"more": 1}
+        store_epoch = epoch(store)
+        MemoryStore.commit(
+            store, Txn(expect={}, epoch=store_epoch, puts={POOL_A: json.dumps(value).encode()})
+        )
+
+    store = Beside(2, relabel)
+    on(store)("create", "-f", "-", stdin=pool())
+
+    result = on(store)("apply", "-f", "-", stdin=pool(natOutgoing=True))
+
+    assert result.exit_code == REFUSED
+    assert json.loads(stored(store)[POOL_A])["more"] == 1
+    assert "natOutgoing" not in spec_of(store)
+
+
+@pytest.mark.parametrize(
+    ("faults", "code"),
+    [
+        (Faults(conflict={1}), REFUSED),
+        (Faults(lost_ack={1}), UNKNOWN),
+        (Faults(late={1}), UNKNOWN),
+    ],
+)
+def test_the_exit_status_says_whether_it_may_have_happened(faults, code):
+    result = on(MemoryStore(faults))("apply", "-f", "-", stdin=pool())
+
+    assert (code, "") == (result.exit_code, result.stdout)
+
+
+def test_an_unreachable_store_is_exit_3(poolctl):
+    result = poolctl("--etcd-endpoints", "127.0.0.1:1", "apply", "-f", "-", stdin=pool())
+
+    assert result.exit_code == UNAVAILABLE
+    assert result.stderr.startswith(
+        "poolctl: error: ippool/pool-a: etcd at http://127.0.0.1:1 "
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "cidr", "spec", "fits"),
+    [
+        pytest.param("1.2.3.0/26", "1.2.2.0/23", {"blockSize": 28}, False, id="PC-51"),
+        pytest.param("1.2.3.0/26", "1.2.3.0/26", {"blockSize": 26}, True, id="PC-50"),
+        pytest.param(
+            "1.2.0.0/20", "1.2.3.0/24", {"blockSize": 26}, False, id="around the pool"
+        ),
+        pytest.param("1.2.3.0/26", "1.2.4.0/24", {"blockSize": 29}, True, id="PC-53"),
+        pytest.param("fd00::/122", "fd00::/64", {"blockSize": 120}, False, id="IPv6"),
+    ],
+)
+def test_a_pool_must_fit_the_blocks_that_exist(at_memory, memory, block, cidr, spec, fits):
+    put(memory, stored_block(block_of(block, "h")))
+
+    result = at_memory("create", "-f", "-", stdin=pool(cidr=cidr, **spec))
+
+    assert fits == (result.exit_code == 0)
+    assert fits == (POOL_A in stored(memory))
+    assert fits or f"block {block}, which exists" in result.stderr
+
+
+def test_a_deleted_pool_leaves_assigned_addresses_and_no_empty_block(poolctl, store):
+    poolctl("create", "-f", "-", stdin=pool(blockSize=30))
+    poolctl("node", "register", "node-a")
+    kept = IPAM(store).auto_assign(AutoAssign(host="node-a", handle="h", count={4: 1}))
+    block = kept.allocations[0].block
+
+    result = poolctl("delete", "ippool", "pool-a")
+
+    after = stored(store)
+    assert ("ippool/pool-a deleted\n", 0) == (result.stdout, result.exit_code)
+    assert POOL_A not in after
+    assert [] == [key for key in after if key.startswith("/calico/ipam/v2/host/")]
+    assert json.loads(after[records.block_key(block)])["affinity"] is None
+
+
+def test_a_pool_changed_while_it_is_deleted_stays_disabled(memory):
+    def enable(store):
+        value = json.loads(stored(store)[POOL_A])
+        value["spec"]["natOutgoing"] = True
+        MemoryStore.commit(
+            store, Txn(expect={}, epoch=epoch(store), puts={POOL_A: json.dumps(value).encode()})
+        )
+
+    store = Beside(3, enable)
+    on(store)("create", "-f", "-", stdin=pool())
+
+    result = on(store)("delete", "ippool", "pool-a")
+
+    assert result.exit_code == REFUSED
+    assert "poolctl: warning: ippool/pool-a is disabled, but not deleted" in result.stderr
+    assert spec_of(store)["disabled"] is True
+
+
+def test_deleting_what_is_absent_is_an_error_unless_asked_otherwise(at_memory):
+    refused = at_memory("delete", "ippool", "nope")
+    passed = at_memory("delete", "ippool", "nope", "--skip-not-exists")
+
+    assert (REFUSED, "poolctl: error: ippool/nope: does not exist\n") == (
+        refused.exit_code,
+        refused.stderr,
+    )
+    assert (0, "ippool/nope does not exist\n") == (passed.exit_code, passed.stdout)
+
+
+def test_deleting_a_node_warns_of_the_blocks_it_owns(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool() + "\n")
+    at_memory("node", "register", "node-a")
+    IPAM(memory).assign_ip(
+        AssignIP(addresses=(parse_address("10.10.0.7"),), host="node-a", handle="h")
+    )
+
+    result = at_memory("delete", "node", "node-a")
+
+    assert ("node/node-a deleted\n", 0) == (result.stdout, result.exit_code)
+    assert "poolctl: warning: node/node-a still owns 1 address block," in result.stderr
+    assert records.block_key(parse_network("10.10.0.0/26")) in stored(memory)
+
+
+def test_cluster_information_can_only_be_read(at_memory):
+    result = at_memory("apply", "-f", "-", stdin=manifest("ClusterInformation", "default"))
+
+    assert result.exit_code == REFUSED
+    assert "clusterinformation/default: can only be read" in result.stderr
+
+
+def test_a_stored_value_that_cannot_be_understood_is_not_overwritten(at_memory, memory):
+    put(memory, {POOL_A: b"junk"})
+
+    result = at_memory("apply", "-f", "-", stdin=pool())
+
+    assert result.exit_code == REFUSED
+    assert f"stored value of {POOL_A} is not usable" in result.stderr
+    assert stored(memory)[POOL_A] == b"junk"

@@ -1,0 +1,58 @@
+"""Which etcd a run uses, and how long it may take."""
+
+import time
+
+import pytest
+
+from poolctl.config import Session
+from poolmgr.errors import InvalidRequestError
+from tests.support.poolctl import pool
+
+
+@pytest.fixture
+def no_etcd_named(monkeypatch):
+    for name in ("ETCD_ENDPOINTS", "CALICO_ETCD_ENDPOINTS", "DATASTORE_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_file_names_the_etcd(poolctl, no_etcd_named, etcd_endpoint, tmp_path, monkeypatch):
+    file = tmp_path / "poolmgr.cfg"
+    file.write_text(
+        "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata: {}\n"
+        f"spec: {{datastoreType: etcdv3, etcdEndpoints: 'http://{etcd_endpoint}'}}\n"
+    )
+    session = Session(file, None, 5)
+    session.store.close()
+    poolctl("apply", "-f", "-", stdin=pool())
+
+    assert (
+        poolctl("--config", str(file), "get", "ippool", "-o", "name").stdout
+        == "ippool/pool-a\n"
+    )
+
+
+def test_a_kubernetes_datastore_is_refused(no_etcd_named, tmp_path):
+    file = tmp_path / "poolmgr.cfg"
+    file.write_text(
+        "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\n"
+        "spec: {datastoreType: kubernetes, etcdEndpoints: 'http://127.0.0.1:1'}\n"
+    )
+
+    with pytest.raises(InvalidRequestError, match="only etcdv3 is supported"):
+        _ = Session(file, None, 5).store
+
+
+def test_the_option_beats_the_environment(poolctl, etcd_endpoint):
+    result = poolctl("--etcd-endpoints", "http://127.0.0.1:1", "get", "nodes")
+
+    assert result.exit_code == 3
+    assert "127.0.0.1:1 " in result.stderr
+
+
+def test_time_runs_out():
+    session = Session(None, None, 0.02)
+
+    before = session.left_s
+    time.sleep(0.03)
+
+    assert 0.02 >= before > session.left_s == 0

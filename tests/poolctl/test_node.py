@@ -1,0 +1,85 @@
+"""`poolctl node`: registering a host, installing the plugin."""
+
+import json
+import os
+
+import pytest
+
+from poolctl.report import USAGE
+from poolmgr.core.records import resource_key
+from tests.support.poolctl import stored
+
+
+def labels_of(store, name="node-a"):
+    return json.loads(stored(store)[resource_key("nodes", name)])["metadata"].get("labels")
+
+
+def test_a_node_is_created_with_its_labels(at_memory, memory):
+    result = at_memory("node", "register", "node-a", "--label", "rack=r1", "-l", "k8s.io/zone=")
+
+    node = json.loads(stored(memory)[resource_key("nodes", "node-a")])
+    assert ("node/node-a created\n", 0) == (result.stdout, result.exit_code)
+    assert {"rack": "r1", "k8s.io/zone": ""} == node["metadata"]["labels"]
+    assert {"name", "uid", "creationTimestamp", "labels"} == node["metadata"].keys()
+
+
+def test_registering_again_adds_labels_and_keeps_the_others(at_memory, memory):
+    at_memory("node", "register", "node-a", "-l", "rack=r1", "-l", "zone=z1")
+
+    changed = at_memory("node", "register", "node-a", "-l", "rack=r2")
+    unchanged = at_memory("node", "register", "node-a")
+
+    assert ("node/node-a configured\n", "node/node-a unchanged\n") == (
+        changed.stdout,
+        unchanged.stdout,
+    )
+    assert {"rack": "r2", "zone": "z1"} == labels_of(memory)
+
+
+def test_the_name_comes_from_the_file_or_from_the_host(at_memory, tmp_path):
+    (tmp_path / "nodename").write_text("from-file")
+
+    from_file = at_memory("node", "register", "--nodename-file", str(tmp_path / "nodename"))
+    from_host = at_memory("node", "register")
+
+    assert from_file.stdout == "node/from-file created\n"
+    if not os.path.exists("/var/lib/calico/nodename"):
+        assert from_host.stdout == f"node/{os.uname().nodename.lower()} created\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["Node_A"], 'metadata.name: "Node_A" is not allowed'),
+        (["a/b"], "'a/b' is not a node name"),
+        (["node-a", "-l", "rack"], "'rack' is not of the form key=value"),
+        (["node-a", "-l", "rack=b c"], 'metadata.labels.rack: "b c" is not allowed'),
+        (["--nodename-file", "/missing"], "node name file /missing is not readable"),
+    ],
+)
+def test_names_and_labels_are_checked(at_memory, memory, args, message):
+    result = at_memory("node", "register", *args)
+
+    assert (USAGE, "") == (result.exit_code, result.stdout)
+    assert message in result.stderr
+    assert {} == stored(memory)
+
+
+def test_the_plugin_is_removed_where_it_was_installed(at_memory, tmp_path):
+    for name in ("poolmgr-ipam", "poolmgr-ipam.direct"):
+        (tmp_path / name).write_text("")
+
+    result = at_memory("node", "install", "--bin-dir", str(tmp_path), "--uninstall")
+
+    assert [
+        f"{tmp_path}/poolmgr-ipam removed",
+        f"{tmp_path}/poolmgr-ipam.direct removed",
+    ] == sorted(result.stdout.splitlines())
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_installing_needs_a_directory(at_memory, tmp_path):
+    result = at_memory("node", "install", "--bin-dir", str(tmp_path / "missing"))
+
+    assert result.exit_code == USAGE
+    assert result.stderr.startswith("poolctl: error: ")

@@ -1,0 +1,29 @@
+"""Errors in words and numbers."""
+
+import pytest
+
+from poolctl.report import complain, exit_code, warn
+from poolmgr import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.RefusedError("x"), 1),
+        (errors.CorruptStateError("/key", "x"), 1),
+        (errors.InvalidRequestError("x"), 2),
+        (errors.StoreUnavailableError("x"), 3),
+        (errors.StoreRefusedError("x"), 3),
+        (errors.ContentionError("x"), 3),
+        (errors.CommitUnknownError("x"), 4),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_status(error, code):
+    assert code == exit_code(error)
+
+
+def test_a_message_is_one_line_without_control_characters(capsys):
+    complain("a\nb  c\x1b[31m")
+    warn("d")
+
+    assert capsys.readouterr().err == "poolctl: error: a b c\\x1b[31m\npoolctl: warning: d\n"

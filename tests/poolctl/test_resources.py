@@ -1,0 +1,182 @@
+"""create, apply, replace, delete and get as a user meets them."""
+
+import json
+
+import pytest
+import yaml
+
+from poolctl.report import REFUSED, USAGE
+from poolmgr.core.txn import EPOCH_KEY, Txn
+from poolmgr.store.memory import Faults, MemoryStore
+from tests.support.poolctl import CLUSTER, POOL_A, manifest, on, pool, put, stored
+
+TWO = pool("m1", "10.201.0.0/16") + "\n---\n" + pool("m2", "10.202.0.0/16")
+
+
+def test_several_documents_are_reported_one_by_one(at_memory):
+    applied = at_memory("apply", "-f", "-", stdin=TWO)
+    deleted = at_memory("delete", "-f", "-", stdin=TWO)
+
+    assert applied.stdout == "ippool/m1 created\nippool/m2 created\n"
+    assert deleted.stdout == "ippool/m1 deleted\nippool/m2 deleted\n"
+
+
+def test_a_list_is_its_items(at_memory):
+    items = {
+        "kind": "IPPoolList",
+        "apiVersion": "projectcalico.org/v3",
+        "items": [json.loads(pool("l1"))],
+    }
+
+    assert (
+        at_memory("apply", "-f", "-", stdin=yaml.safe_dump(items)).stdout
+        == "ippool/l1 created\n"
+    )
+
+
+def test_every_document_is_checked_before_the_first_write(at_memory, memory):
+    bad = [pool("b1", "10.0.0.5/24"), manifest("Unknown", "b2"), pool("b3", blockSize=19)]
+
+    result = at_memory("apply", "-f", "-", stdin="\n---\n".join([pool(), *bad]))
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert [
+        'poolctl: error: standard input: IPPool b1: spec.cidr: "10.0.0.5/24" has host bits set; '
+        "the network is 10.0.0.0/24",
+        'poolctl: error: standard input: kind: "Unknown" is not known: '
+        "IPPool, IPReservation, Node, ClusterInformation",
+        "poolctl: error: standard input: IPPool b3: spec.blockSize: 19 is not allowed: "
+        "20 to 32 for IPv4 pools",
+    ] == result.stderr.splitlines()
+    assert {} == stored(memory)
+
+
+def test_after_a_failure_the_others_are_still_done_and_the_worst_status_counts():
+    store = MemoryStore(Faults(conflict={1}, lost_ack={2}))
+    three = "\n---\n".join([pool(), manifest("Node", "n1"), manifest("Node", "n2")])
+
+    result = on(store)("apply", "-f", "-", stdin=three)
+
+    assert result.exit_code == 4
+    assert ["ippool/pool-a", "node/n1"] == [
+        line.split(": ")[2] for line in result.stderr.splitlines()
+    ]
+    assert result.stdout == "node/n2 created\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "message"),
+    [
+        (["apply"], "", "Missing option '-f' / '--filename'; see 'poolctl apply --help'"),
+        (
+            ["apply", "-f", "missing.yaml"],
+            "",
+            "cannot read missing.yaml: No such file or directory",
+        ),
+        (["apply", "-f", "-"], "", "there is no resource in -"),
+        (["apply", "-f", "-"], "a: [", "standard input, line 1: not YAML: "),
+        (["delete"], "", "give either a kind and names, or -f; see 'poolctl delete --help'"),
+        (["delete", "ippool"], "", "give either a kind and names, or -f"),
+        (["delete", "ippool", "a", "-f", "-"], "", "give either a kind and names, or -f"),
+        (["delete", "block", "a"], "", "'block' is not a kind of resource"),
+        (["get"], "", "Missing argument 'KIND'"),
+        (["get", "nosuchkind"], "", "'nosuchkind' is not a kind of resource"),
+        (["get", "ippool", "a/b"], "", "'a/b' must not be empty, nor contain '/'"),
+        (["get", "ippool", "-o", "xml"], "", "'xml' is not one of"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_2(at_memory, args, stdin, message):
+    result = at_memory(*args, stdin=stdin)
+
+    assert (USAGE, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith("poolctl: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_input_that_is_not_text_is_refused(at_memory, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
+
+    result = at_memory("apply", "-f", str(tmp_path))
+
+    assert result.exit_code == USAGE
+    assert "it is not UTF-8 text" in result.stderr
+
+
+def test_a_directory_is_applied_file_by_file(at_memory, tmp_path):
+    (tmp_path / "1.yaml").write_text(TWO)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "2.json").write_text(manifest("Node", "node-a"))
+
+    flat = at_memory("apply", "-f", str(tmp_path))
+    deep = at_memory("apply", "-R", "-f", str(tmp_path))
+
+    assert flat.stdout == "ippool/m1 created\nippool/m2 created\n"
+    assert deep.stdout == "ippool/m1 unchanged\nippool/m2 unchanged\nnode/node-a created\n"
+
+
+def test_get_lists_by_name_or_shows_one(at_memory):
+    at_memory("apply", "-f", "-", stdin=TWO)
+
+    listed = json.loads(at_memory("get", "ipp", "-o", "json").stdout)
+    single = yaml.safe_load(at_memory("get", "POOLS", "m2", "-o", "yaml").stdout)
+
+    assert ("IPPoolList", ["m1", "m2"]) == (
+        listed["kind"],
+        [item["metadata"]["name"] for item in listed["items"]],
+    )
+    assert ("IPPool", "m2") == (single["kind"], single["metadata"]["name"])
+    assert (
+        at_memory("get", "ippools", "m2", "m1", "-o", "name").stdout == "ippool/m2\nippool/m1\n"
+    )
+
+
+def test_what_get_shows_can_be_applied_again(at_memory):
+    at_memory("apply", "-f", "-", stdin=TWO)
+
+    for output in ("yaml", "json"):
+        shown = at_memory("get", "ippools", "-o", output).stdout
+        again = at_memory("apply", "-f", "-", stdin=shown)
+
+        assert again.stdout == "ippool/m1 unchanged\nippool/m2 unchanged\n"
+
+
+def test_a_missing_name_is_an_error_and_the_others_are_shown(at_memory):
+    at_memory("apply", "-f", "-", stdin=TWO)
+
+    result = at_memory("get", "ippool", "m1", "nope", "m2", "-o", "name")
+
+    assert (REFUSED, "ippool/m1\nippool/m2\n") == (result.exit_code, result.stdout)
+    assert result.stderr == "poolctl: error: ippool/nope does not exist\n"
+
+
+def test_a_stored_value_that_cannot_be_understood_hides_no_other(at_memory, memory):
+    at_memory("apply", "-f", "-", stdin=TWO)
+    epoch = stored(memory)[EPOCH_KEY]
+    memory.commit(Txn(expect={}, epoch=epoch, puts={POOL_A: b"junk"}))
+
+    result = at_memory("get", "ippools", "-o", "name")
+
+    assert (REFUSED, "ippool/m1\nippool/m2\n") == (result.exit_code, result.stdout)
+    assert f"stored value of {POOL_A} is not usable: " in result.stderr
+
+
+def test_cluster_information_is_shown(at_memory, memory):
+    put(
+        memory,
+        {
+            CLUSTER: b'{"metadata":{"name":"default"},"spec":{"clusterGUID":"abc","datastoreReady":false}}'
+        },
+    )
+
+    result = at_memory("get", "clusterinformation")
+
+    assert ["default", "abc", "false"] == result.stdout.splitlines()[1].split()
+
+
+@pytest.mark.parametrize("kind", ["ippools", "nodes", "ipreservations", "clusterinformations"])
+def test_an_empty_list_is_its_header(at_memory, kind):
+    result = at_memory("get", kind)
+
+    assert (0, 1) == (result.exit_code, result.stdout.count("\n"))
+    assert result.stdout.startswith("NAME")
