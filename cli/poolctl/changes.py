@@ -25,6 +25,7 @@ from poolmgr.api.clusterinformation import DEFAULT, new_cluster
 from poolmgr.api.ippool import BLOCK_SIZES, check_overlap, check_update
 from poolmgr.api.meta import new_uid, timestamp
 from poolmgr.cidr import IPNetwork, network
+from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkError, LinkPolicy, MainPlugin, resolve
 from poolmgr.core.records import (
     affinity_range,
     block_key,
@@ -173,6 +174,7 @@ class Changes:
             self._check_blocks(resource)
             # A pool created beside us would be in this range, newer than what we looked at.
             unchanged[_POOLS] = seen.reading.revision
+            _check_annotations(resource)
         stored = resource.created(uid=new_uid(), now=timestamp(time.time_ns()))
         puts = {seen.target.key: stored.to_stored()}
         # Somebody may have created the same name since we looked.
@@ -184,6 +186,7 @@ class Changes:
         _check_version(seen, resource.metadata.resource_version)
         if isinstance(resource, IPPool) and isinstance(seen.stored, IPPool):
             check_update(seen.stored, resource)
+            _check_annotations(resource)
         return self._write(seen, seen.stored.updated(resource))
 
     def _write(self, seen: _Seen, wanted: Resource) -> str:
@@ -286,6 +289,27 @@ class Changes:
         if count:
             blocks = f"{count:,} address block{'s' if count > 1 else ''}"
             warn(f"node/{node} still owns {blocks}, which no other node can claim")
+
+
+def _check_annotations(pool: IPPool) -> None:
+    """
+    Check the annotations about prefix and gateway; say how calico-ipam can respect them.
+
+    Raises:
+        RefusedError: They do not fit the pool, which then would serve nobody.
+    """
+    annotations = pool.metadata.annotations
+    try:
+        link = resolve(pool.spec.cidr, annotations, LinkPolicy(main=MainPlugin.FLAT))
+    except LinkError as error:
+        raise RefusedError(f"metadata.annotations: {error}") from error
+    if annotations.keys() & {PREFIX_LENGTH, GATEWAY} and (kept := link.withheld.cidrs()):
+        reserved = ", ".join(kept)
+        warn(
+            f"ippool/{pool.metadata.name}: calico-ipam does not know these annotations; if it "
+            "uses the pool, keep it away from the gateway and the ends of the prefix by an "
+            f"IPReservation with reservedCIDRs [{reserved}]"
+        )
 
 
 def _check_version(seen: _Seen, wanted: str) -> None:

@@ -12,6 +12,7 @@ Rules:
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from poolmgr.cidr import IPAddress, IPNetwork, parse_address, parse_network
 
@@ -72,6 +73,16 @@ class AddressSet:
             for version, low, high in self.intervals
             if version == family
         )
+
+    def cidrs(self) -> list[str]:
+        """Write the set as the fewest CIDRs."""
+        ends: list[tuple[IPAddress, IPAddress]] = [
+            (IPv4Address(first), IPv4Address(last))
+            if family == 4
+            else (IPv6Address(first), IPv6Address(last))
+            for family, first, last in self.intervals
+        ]
+        return [str(c) for first, last in ends for c in summarize_address_range(first, last)]
 
     def _covers(self, family: int, first: int, last: int) -> bool:
         at = bisect_right(self.intervals, (family, first, 1 << 128)) - 1

@@ -304,3 +304,28 @@ def test_a_stored_value_that_cannot_be_understood_is_not_overwritten(at_memory, 
     assert result.exit_code == REFUSED
     assert f"stored value of {POOL_A} is not usable" in result.stderr
     assert stored(memory)[POOL_A] == b"junk"
+
+
+def annotated(**annotations: str) -> str:
+    names = {f"ipam.poolmgr.io/{name}": value for name, value in annotations.items()}
+    spec = {"cidr": "10.10.0.0/24"}
+    return manifest("IPPool", "pool-a", spec, annotations=names)
+
+
+@pytest.mark.parametrize("command", ["create", "apply"])
+def test_an_annotated_gateway_is_stored_and_calico_users_are_told(at_memory, command):
+    result = at_memory(command, "-f", "-", stdin=annotated(gateway="10.10.0.9"))
+
+    assert result.exit_code == 0
+    assert "[10.10.0.0/32, 10.10.0.9/32, 10.10.0.255/32]" in result.stderr
+
+
+def test_annotations_that_no_plugin_could_use_are_refused(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool(cidr="10.10.0.0/24"))
+    before = stored(memory)
+
+    result = at_memory("apply", "-f", "-", stdin=annotated(gateway="10.99.0.9"))
+
+    assert REFUSED == result.exit_code
+    assert "10.99.0.9" in result.stderr
+    assert before == stored(memory)
