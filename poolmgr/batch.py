@@ -31,12 +31,17 @@ A = TypeVar("A")
 
 @dataclass(eq=False)
 class Ticket(Generic[T, A]):
-    """One caller's work; `settle` or `fail` answers it, once."""
+    """
+    One caller's work; `settle` or `fail` answers it, once.
+
+    Attributes:
+        woken: Set when it is answered, or its caller is to lead.
+    """
 
     work: T
     answer: A | None = None
     error: BaseException | None = None
-    _woken: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = field(default_factory=threading.Event)
 
     @property
     def settled(self) -> bool:
@@ -46,12 +51,12 @@ class Ticket(Generic[T, A]):
     def settle(self, answer: A) -> None:
         """Answer the caller."""
         self.answer = answer
-        self._woken.set()
+        self.woken.set()
 
     def fail(self, error: BaseException) -> None:
         """Raise `error` at the caller."""
         self.error = error
-        self._woken.set()
+        self.woken.set()
 
 
 class Batcher(Generic[T, A]):
@@ -72,15 +77,24 @@ class Batcher(Generic[T, A]):
         self._queue: list[Ticket[T, A]] = []
         self._led = False
 
-    def submit(self, work: T) -> A:
-        """Have `work` done, alone or with others, and return its answer or raise its error."""
+    def submit(self, work: T, *, timeout_s: float) -> A:
+        """
+        Have `work` done, alone or with others, and return its answer or raise its error.
+
+        Args:
+            timeout_s: How long to wait for a turn; once work has begun, its worker keeps time.
+
+        Raises:
+            TimeoutError: The turn did not come, and will not: nothing was begun.
+        """
         ticket: Ticket[T, A] = Ticket(work)
         with self._lock:
             self._queue.append(ticket)
             lead = not self._led
             self._led = True
-        if not lead:
-            ticket._woken.wait()
+        if not lead and not ticket.woken.wait(timeout_s):
+            self._withdraw(ticket)
+            ticket.woken.wait()
         if not ticket.settled:  # woken to lead
             self._lead()
         if ticket.error is not None:
@@ -88,17 +102,27 @@ class Batcher(Generic[T, A]):
         assert ticket.answer is not None
         return ticket.answer
 
+    def _withdraw(self, ticket: Ticket[T, A]) -> None:
+        """Leave the queue, unless a leader has taken the ticket or it is to lead itself."""
+        with self._lock:
+            if ticket in self._queue and not ticket.woken.is_set():
+                self._queue.remove(ticket)
+                raise TimeoutError
+
     def _lead(self) -> None:
         with self._lock:
-            batch, self._queue = self._queue[: self._largest], self._queue[self._largest :]
+            batch = self._queue[: self._largest]
+            self._queue = self._queue[self._largest :]
         try:
             self._run(batch)
-        except BaseException as error:  # noqa: BLE001 - rule 3
+        except BaseException as error:
             for ticket in batch:
                 if not ticket.settled:
                     ticket.fail(error)
+            if not isinstance(error, Exception):  # Ctrl-C is the leader's, whatever its answer
+                raise
         finally:
             with self._lock:
                 self._led = bool(self._queue)
                 if self._led:
-                    self._queue[0]._woken.set()
+                    self._queue[0].woken.set()

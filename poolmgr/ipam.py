@@ -51,6 +51,7 @@ from poolmgr.core.txn import Conflict, Fetch
 from poolmgr.errors import (
     CommitUnknownError,
     ContentionError,
+    CorruptStateError,
     StoreError,
     StoreUnavailableError,
 )
@@ -61,6 +62,7 @@ ATTEMPT_S = 2.0
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.2
 
+_NO_TURN = "others were being served until the deadline; nothing was written, try again"
 _GAVE_UP = (
     "others kept changing the same keys until the deadline; nothing was written, try again"
 )
@@ -180,15 +182,31 @@ class IPAM:
         alive: Callable[[], bool] | None = None,
     ) -> T:
         call = _Call(request=request, deadline=time.monotonic() + timeout_s, alive=alive)
-        outcome = self._batcher.submit(call)
+        try:
+            outcome = self._batcher.submit(call, timeout_s=timeout_s)
+        except TimeoutError:
+            raise ContentionError(_NO_TURN) from None
         if isinstance(outcome, Refused):
             raise outcome.error
         assert isinstance(outcome, kind)
         return outcome
 
     def _run(self, tickets: Sequence[_Ticket]) -> None:
-        """Work on a batch until everybody has an answer: the loop."""
-        snapshot, waiting, pause_s = Snapshot(), list(tickets), 0.0
+        """Work on a batch until everybody has an answer."""
+        try:
+            self._loop(list(tickets))
+        except (KeyboardInterrupt, SystemExit):
+            # Interrupted, perhaps between commit and answer: nobody may take it for a clean no.
+            for ticket in tickets:
+                if not ticket.settled:
+                    ticket.fail(
+                        CommitUnknownError("interrupted; it may have happened, ask again")
+                    )
+            raise
+
+    def _loop(self, waiting: list[_Ticket]) -> None:
+        """Read, plan, commit: the only retry loop of the system."""
+        snapshot, pause_s = Snapshot(), 0.0
         while waiting := _in_time(waiting):
             try:
                 snapshot, waiting, again = self._step(snapshot, waiting)
@@ -202,7 +220,8 @@ class IPAM:
                 return
             pause_s = min(max(pause_s * 2, SHORTEST_PAUSE_S), LONGEST_PAUSE_S) if again else 0.0
             if waiting and pause_s:
-                time.sleep(min(random.uniform(0, pause_s), _left_s(waiting)))  # noqa: S311 - not a secret
+                jittered_s = random.uniform(0, pause_s)  # noqa: S311 - spreads rivals apart
+                time.sleep(min(jittered_s, _left_s(waiting)))
 
     def _step(
         self, snapshot: Snapshot, waiting: list[_Ticket]
@@ -247,7 +266,10 @@ def _sessions(snapshot: Snapshot) -> Callable[[str], Session | None]:
         fact = snapshot.find(key)
         if fact is None:
             return None
-        return records.decode_session(key, fact.value.value if fact.value else None)
+        try:
+            return records.decode_session(key, fact.value.value if fact.value else None)
+        except CorruptStateError:
+            return None  # the planner refuses, naming the key
 
     return session_of
 
