@@ -1,0 +1,136 @@
+"""
+The agentless entry point: one CNI call in one process, straight to etcd.
+
+Installed beside the CNI executable as `<executable>.direct`; it reads the network configuration
+from standard input and the `CNI_*` variables from the environment, as any CNI plugin does.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from poolmgr.cni.result import LATEST, VERSIONS, CallError, Code, Json, failure, version_text
+from poolmgr.cni.strict_json import loads
+from poolmgr.cni.wire import FRAME_LIMIT_BYTES, Frame
+
+
+def main() -> NoReturn:
+    """Serve the call this process was started for, and exit."""
+    started = time.monotonic()
+    parent = os.getppid()
+    status, answer = run(
+        os.environ,
+        _standard_input,
+        started=started,
+        # Whoever wants the answer is the parent; orphans have a new one.
+        alive=lambda: os.getppid() == parent,
+    )
+    try:
+        _write(answer)
+    except OSError:
+        status = 1
+    sys.exit(status)
+
+
+def run(
+    environ: Mapping[str, str],
+    read_input: Callable[[], bytes],
+    *,
+    started: float,
+    alive: Callable[[], bool],
+) -> tuple[int, str]:
+    """
+    Serve one call.
+
+    Args:
+        environ: The environment.
+        read_input: Returns standard input; not called for VERSION.
+        started: When the process began, in monotonic seconds; deadlines count from there.
+        alive: Tells whether the caller still waits.
+
+    Returns:
+        The exit status, 0 or 1, and the text for standard output.
+    """
+    if environ.get("CNI_COMMAND") == "VERSION":
+        return 0, version_text() + "\n"
+    conf = b""
+    try:
+        conf = read_input()
+        result = _serve(conf, environ, started=started, alive=alive)
+    except Exception as error:  # noqa: BLE001 - a runtime reads JSON, never a traceback
+        status = environ.get("CNI_COMMAND") == "STATUS"
+        return 1, json.dumps(failure(_version(conf), error, status=status)) + "\n"
+    return 0, "" if result is None else json.dumps(result) + "\n"
+
+
+def _serve(
+    conf: bytes, environ: Mapping[str, str], *, started: float, alive: Callable[[], bool]
+) -> Json | None:
+    from poolmgr.cni.netconf import Command, parse
+
+    env = {name: value for name, value in environ.items() if name.startswith("CNI_")}
+    call = parse(Frame(env=env, conf=conf))
+
+    from poolmgr.cni.host import node_name
+    from poolmgr.store.source import settings_from
+
+    node = node_name(call.naming)
+    settings, _ = settings_from(call.etcd, environ)
+
+    # The call is sound: only now comes what talks to etcd, most of this process's start.
+    from poolmgr.cni import verbs
+    from poolmgr.ipam import IPAM
+    from poolmgr.store.etcd import EtcdStore
+
+    store = EtcdStore(settings)
+    try:
+        ipam = IPAM(store)
+        left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
+        if call.command is Command.ADD:
+            return verbs.add(call, node, ipam, timeout_s=left_s, alive=alive)
+        if call.command is Command.DEL:
+            verbs.delete(call, node, ipam, timeout_s=left_s)
+        elif call.command is Command.CHECK:
+            verbs.check(call, ipam, timeout_s=left_s)
+        else:
+            verbs.status(store)
+    finally:
+        store.close()
+    return None
+
+
+def _version(conf: bytes) -> str:
+    """Return the version to answer in, also when the configuration is not decodable."""
+    try:
+        version = loads(conf).get("cniVersion")
+    except CallError:
+        return LATEST
+    return version if isinstance(version, str) and version in VERSIONS else LATEST
+
+
+def _standard_input() -> bytes:
+    """
+    Read the network configuration; one byte beyond the limit is enough to refuse it.
+
+    Raises:
+        CallError: With code 5: there is no standard input.
+    """
+    parts: list[bytes] = []
+    left = FRAME_LIMIT_BYTES + 1
+    try:
+        while left and (part := os.read(0, left)):
+            parts.append(part)
+            left -= len(part)
+    except OSError as err:
+        message = f"standard input is not readable: {err.strerror}"
+        raise CallError(Code.IO_FAILURE, message) from err
+    return b"".join(parts)
+
+
+def _write(text: str) -> None:
+    rest = text.encode()
+    while rest:
+        rest = rest[os.write(1, rest) :]

@@ -1,0 +1,345 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from poolmgr.api import IPPool
+from poolmgr.cni import direct, host
+from poolmgr.cni.result import version_text
+from poolmgr.core import records
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY = "from poolmgr.cni.direct import main; main()"
+ENV = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/var/run/netns/c1",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/opt/cni/bin",
+}
+CLIENTS = (
+    "grpc",
+    "google.protobuf",
+    "etcd3",
+    "poolmgr.api",
+    "poolmgr.ipam",
+    "poolmgr.store.etcd",
+)
+
+
+def netconf(endpoint="127.0.0.1:1", **keys):
+    return {
+        "cniVersion": "1.0.0",
+        "name": "net1",
+        "type": "ptp",
+        "etcd_endpoints": endpoint,
+        "nodename": "node-a",
+        "ipam": {"type": "poolmgr-ipam"},
+        **keys,
+    }
+
+
+def run(conf, **env):
+    raw = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
+    status, text = direct.run(
+        {**ENV, **env}, lambda: raw, started=time.monotonic(), alive=lambda: True
+    )
+    return status, json.loads(text) if text else None
+
+
+def start(command=(sys.executable, "-c", ENTRY), **options):
+    """Run the entry point as a process of its own."""
+    env = {**ENV, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    return subprocess.run(
+        command, env=env, cwd=ROOT, capture_output=True, check=False, timeout=60, **options
+    )
+
+
+@pytest.fixture
+def endpoint(raw, etcd_endpoint):
+    """An etcd that holds a pool."""
+    manifest = {
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "IPPool",
+        "metadata": {"name": "four"},
+        "spec": {"cidr": "10.0.0.0/24", "blockSize": 28},
+    }
+    raw.put(records.resource_key("ippools", "four"), IPPool.from_manifest(manifest).to_stored())
+    return etcd_endpoint
+
+
+def test_version_is_answered_without_reading_anything():
+    def no_input():
+        raise AssertionError("standard input was read")
+
+    answer = direct.run({"CNI_COMMAND": "VERSION"}, no_input, started=0.0, alive=lambda: True)
+    assert answer == (0, version_text() + "\n")
+
+
+def test_a_call_is_served_from_add_to_del(endpoint, raw):
+    conf = netconf(endpoint)
+    status, result = run(conf)
+
+    assert (status, result["cniVersion"]) == (0, "1.0.0")
+    (ip,) = result["ips"]
+    assert (ip["address"].endswith("/24"), ip["gateway"]) == (True, "10.0.0.1")
+    assert run(conf) == (0, result)
+    assert run({**conf, "prevResult": result}, CNI_COMMAND="CHECK") == (0, None)
+    other = {"ips": [{"address": "10.0.0.250/24"}]}
+    status, error = run({**conf, "prevResult": other}, CNI_COMMAND="CHECK")
+    assert (status, error["code"]) == (1, 107)
+    assert run(conf, CNI_COMMAND="DEL") == (0, None)
+    assert run(conf, CNI_COMMAND="DEL") == (0, None)
+    assert not [key for key in raw.dump() if "/handle/" in key]
+
+
+def test_status_tells_whether_etcd_answers(endpoint):
+    up, down = netconf(endpoint, cniVersion="1.1.0"), netconf(cniVersion="1.1.0")
+
+    assert run(up, CNI_COMMAND="STATUS") == (0, None)
+    status, error = run(down, CNI_COMMAND="STATUS")
+    assert (status, error["cniVersion"], error["code"]) == (1, "1.1.0", 50)
+
+
+def test_a_named_address_outside_of_every_pool_is_refused(endpoint, raw):
+    before = raw.dump()
+    status, error = run(netconf(endpoint), CNI_ARGS="IP=192.168.0.5")
+
+    assert (status, error["code"]) == (1, 100)
+    assert raw.dump() == before
+
+
+def test_a_pool_that_does_not_exist_is_refused(endpoint, raw):
+    before = raw.dump()
+    status, error = run(netconf(endpoint, ipam={"ipv4_pools": ["five"]}))
+
+    assert (status, error["code"], "five" in error["msg"]) == (1, 100, True)
+    assert raw.dump() == before
+
+
+def test_a_full_pool_is_refused(endpoint):
+    codes = [
+        run(netconf(endpoint, ipam={"ipv4_pools": ["four"]}), CNI_CONTAINERID=f"c{i}")
+        for i in range(254)
+    ]
+
+    assert [status for status, _ in codes] == [0] * 253 + [1]
+    assert codes[-1][1]["code"] == 101
+
+
+def test_a_block_that_does_not_decode_is_refused(endpoint, raw):
+    run(netconf(endpoint))
+    (key,) = (key for key in raw.dump() if "/assignment/" in key)
+    raw.put(key, "garbage")
+    before = raw.dump()
+
+    for command in ("ADD", "DEL", "CHECK"):
+        status, error = run(netconf(endpoint), CNI_COMMAND=command)
+        assert (status, error["code"], key in error["msg"]) == (1, 110, True)
+    assert raw.dump() == before
+
+
+def test_an_etcd_that_is_not_there_is_told_from_a_wrong_call():
+    started = time.monotonic()
+    status, error = direct_run_late(netconf())
+
+    assert (status, error["code"]) == (1, 11)
+    assert "nothing was written" in error["msg"]
+    assert time.monotonic() - started < 8
+
+
+def direct_run_late(conf):
+    """Run a call that began nine seconds ago."""
+    status, text = direct.run(
+        ENV,
+        lambda: json.dumps(conf).encode(),
+        started=time.monotonic() - 9,
+        alive=lambda: True,
+    )
+    return status, json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("conf", "env", "code", "version"),
+    [
+        (b"", {}, 6, "1.1.0"),
+        (b"{", {}, 6, "1.1.0"),
+        (b"[]", {}, 6, "1.1.0"),
+        ({"cniVersion": "0.4.0"}, {}, 7, "0.4.0"),
+        ({"cniVersion": "9.9.9", "name": "net1"}, {}, 1, "1.1.0"),
+        ({"cniVersion": 1}, {}, 7, "1.1.0"),
+        (netconf(), {"CNI_COMMAND": "FROBNICATE"}, 4, "1.0.0"),
+        (netconf(), {"CNI_IFNAME": ""}, 4, "1.0.0"),
+        (netconf(nodename="a/b"), {}, 7, "1.0.0"),
+        (netconf("ftp://h:1"), {}, 7, "1.0.0"),
+        (netconf(ipam={"assign_ipv4": 1}), {}, 7, "1.0.0"),
+    ],
+)
+def test_bad_input_is_refused_in_the_version_of_the_call(conf, env, code, version):
+    status, error = run(conf, **env)
+
+    assert (status, error["code"], error["cniVersion"]) == (1, code, version)
+
+
+@pytest.mark.parametrize(
+    "conf", [b"{", netconf(ipam=[]), netconf(nodename="a/b"), netconf("ftp://h:1")]
+)
+def test_bad_input_is_refused_before_an_etcd_client_is_imported(conf):
+    code = f"""
+import json, sys
+from poolmgr.cni import direct
+status, text = direct.run({ENV!r}, sys.stdin.buffer.read, started=0.0, alive=lambda: True)
+print(json.dumps([json.loads(text)["code"], [name for name in {CLIENTS!r} if name in sys.modules]]))
+"""
+    raw = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
+    done = start((sys.executable, "-c", code), input=raw)
+
+    refused, imported = json.loads(done.stdout)
+    assert (refused in (6, 7), imported) == (True, [])
+
+
+def test_an_unforeseen_error_is_answered_without_a_traceback(monkeypatch):
+    def broken(naming):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(host, "node_name", broken)
+    status, error = run(netconf())
+
+    assert (status, error["code"]) == (1, 999)
+    assert error["msg"] == "internal error, please report it: RuntimeError: boom"
+
+
+def test_the_process_answers_as_a_plugin_does(endpoint):
+    done = start(input=json.dumps(netconf(endpoint)).encode())
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["cniVersion"] == "1.0.0"
+    again = start(input=json.dumps(netconf(endpoint)).encode(), env={"CNI_COMMAND": "DEL"})
+    assert (again.returncode, again.stdout, again.stderr) == (0, b"", b"")
+
+
+def test_the_process_refuses_as_a_plugin_does():
+    done = start(input=b"{")
+
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert json.loads(done.stdout)["code"] == 6
+
+
+def test_the_environment_names_etcd_where_the_configuration_does_not(endpoint):
+    conf = json.dumps(netconf("")).encode()
+    done = start(input=conf, env={"ETCD_ENDPOINTS": endpoint})
+
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_process_without_standard_input_says_so():
+    done = start(("/bin/sh", "-c", f'exec {sys.executable} -c "{ENTRY}" <&-'))
+
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 5)
+
+
+ORPHAN = """
+import os, subprocess, sys
+from poolmgr.cni import direct
+
+real = direct._standard_input
+
+def announced():
+    os.write(2, b"reading")
+    return real()
+
+direct._standard_input = announced
+direct.main()
+"""
+PARENT = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+time.sleep(60)
+"""
+
+
+def test_a_process_whose_parent_is_gone_writes_nothing(endpoint, raw):
+    before = raw.dump()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, ORPHAN],
+        env={**ENV, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    assert parent.stderr.read(7) == b"reading"
+    parent.kill()
+    parent.wait()
+    answer, _ = parent.communicate(json.dumps(netconf(endpoint)).encode(), timeout=30)
+    error = json.loads(answer)
+    assert (error["code"], "the caller is gone" in error["msg"]) == (11, True)
+    assert raw.dump() == before
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Lets `main` run here."""
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_main_reads_to_the_end_and_writes_the_answer(in_process, monkeypatch, capfd):
+    parts = [b'{"cniVersion": ', b'"0.4.0"}', b""]
+    monkeypatch.setattr(os, "read", lambda fd, size: parts.pop(0))
+
+    with pytest.raises(SystemExit, match="1"):
+        direct.main()
+    error = json.loads(capfd.readouterr().out)
+    assert (error["cniVersion"], error["code"], parts) == ("0.4.0", 7, [])
+
+
+def test_main_stops_reading_at_the_limit(in_process, monkeypatch, capfd):
+    monkeypatch.setattr(os, "read", lambda fd, size: b" " * min(size, 1 << 19))
+
+    with pytest.raises(SystemExit, match="1"):
+        direct.main()
+    error = json.loads(capfd.readouterr().out)
+    assert (error["code"], "exceeds 1,048,576 bytes" in error["msg"]) == (6, True)
+
+
+def test_main_says_that_it_has_no_standard_input(in_process, monkeypatch, capfd):
+    def closed(fd, size):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(os, "read", closed)
+    with pytest.raises(SystemExit, match="1"):
+        direct.main()
+    error = json.loads(capfd.readouterr().out)
+    assert (error["code"], error["msg"]) == (
+        5,
+        "standard input is not readable: Bad file descriptor",
+    )
+
+
+def test_main_fails_when_nobody_takes_the_answer(in_process, monkeypatch):
+    def closed(fd, data):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setenv("CNI_COMMAND", "VERSION")
+    monkeypatch.setattr(os, "write", closed)
+    with pytest.raises(SystemExit, match="1"):
+        direct.main()
+
+
+def test_main_asks_whether_its_parent_lives(in_process, monkeypatch):
+    asked = []
+
+    def run(environ, read_input, *, started, alive):
+        asked.append(alive())
+        return 0, ""
+
+    monkeypatch.setattr(direct, "run", run)
+    with pytest.raises(SystemExit, match="0"):
+        direct.main()
+
+    assert asked == [True]
