@@ -106,8 +106,14 @@ class Demo:
         return done.stdout
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of a command: ours, without what points at another etcd."""
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ETCD_", "CALICO_", "CNI_", "DATASTORE_"))
+        }
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-        return {**os.environ, "PATH": path, **self._exported, **env}
+        return {**ours, "PATH": path, **self._exported, **env}
 
     def configuration(self, example: str, node: str) -> Path:
         """

@@ -23,6 +23,7 @@ UNTESTED: dict[str, str] = {}
 BEYOND = (
     "tests/e2e/",
     "tests/interop/",
+    "tests/store/test_etcd_container.py",
     "tests/test_dev.py",
     "tests/test_layout.py",
     "tests/test_scenarios.py",

@@ -311,7 +311,7 @@ def test_p11_the_canonical_form_parses_to_the_same_selector_and_evaluates_as_the
     assert holds(tree, labels) == selector.matches(labels)
 
 
-def written(tree) -> str:
+def written(tree: tuple) -> str:
     """Write a tree as a person might: parentheses round everything, blanks here and there."""
     match tree:
         case ("!", term):
@@ -324,7 +324,8 @@ def written(tree) -> str:
             return f"has( {label})"
         case ("in" | "not in" as operator, label, texts):
             return f"{label} {operator}{{{', '.join(map(quoted, texts))}}}"
-        case (operator, label, text):
+        case _:
+            operator, label, text = tree
             return f"{label} {operator}{quoted(text)}"
 
 
@@ -332,7 +333,7 @@ def quoted(text: str) -> str:
     return f"'{text}'" if '"' in text else f'"{text}"'
 
 
-def holds(tree, labels) -> bool:
+def holds(tree: tuple, labels: dict[str, str]) -> bool:
     """The reference: what the grammar's rules say, straight from the tree."""
     match tree:
         case ("!", term):
@@ -343,12 +344,16 @@ def holds(tree, labels) -> bool:
             return True
         case ("has", label):
             return label in labels
-        case ("!=" | "not in" as operator, label, operand) if label not in labels:
-            return True
-        case (_, label, operand) if label not in labels:
-            return False
+        case _:
+            return compared(tree, labels)
+
+
+def compared(tree: tuple, labels: dict[str, str]) -> bool:
+    operator, label, operand = tree
+    if label not in labels:
+        return operator in ("!=", "not in")
     value = labels[label]
-    return {
+    results = {
         "==": lambda: value == operand,
         "!=": lambda: value != operand,
         "in": lambda: value in operand,
@@ -356,4 +361,5 @@ def holds(tree, labels) -> bool:
         "contains": lambda: operand in value,
         "starts with": lambda: value[: len(operand)] == operand,
         "ends with": lambda: operand == "" or value[-len(operand) :] == operand,
-    }[tree[0]]()
+    }
+    return bool(results[operator]())
