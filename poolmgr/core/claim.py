@@ -179,7 +179,7 @@ def check_gateway(draft: Draft, own: list[IPNetwork], candidate: Candidate) -> N
         return
     block = draft.block(network(gateway, candidate.pool.spec.block_size))
     holder = None if block is None else block.attribute_of(gateway)
-    if holder is not None:
+    if holder is not None and holder.released_at is None:
         raise AddressInUseError(
             str(gateway),
             holder.owner,

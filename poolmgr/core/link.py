@@ -40,6 +40,8 @@ GATEWAY = "ipam.poolmgr.io/gateway"
 ROUTES = "ipam.poolmgr.io/routes"
 DNS = "ipam.poolmgr.io/dns"
 
+_DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
+
 
 class MainPlugin(StrEnum):
     """The kinds of main plugin that differ in what they do with a result."""
@@ -93,6 +95,7 @@ class Link:
         routes: Routes of the result that belong to this address's family.
         dns: CNI `dns` object; None = none.
         withheld: Addresses of the pool that pods do not get.
+        by_block: Whether pods do not get the ends of each block either.
     """
 
     prefix_length: int | None
@@ -100,10 +103,11 @@ class Link:
     routes: tuple[Route, ...] = ()
     dns: Mapping[str, object] | None = None
     withheld: AddressSet = field(default_factory=AddressSet)
+    by_block: bool = False
 
     def withheld_in(self, block: IPNetwork) -> AddressSet:
         """Return the withheld addresses that matter in `block`."""
-        if self.prefix_length is not None:
+        if not self.by_block:
             return self.withheld
         return self.withheld | AddressSet.union_of(_edges(block))
 
@@ -143,12 +147,18 @@ def resolve(pool: IPNetwork, annotations: Mapping[str, str], policy: LinkPolicy)
         routes = (
             () if gateway is None or policy.adds_default_route else (_default_route(gateway),)
         )
+    elif policy.adds_default_route and _DEFAULT_ROUTES[pool.version] in [r.dst for r in routes]:
+        raise LinkError(
+            "with isDefaultGateway the bridge plugin adds the default route itself and fails "
+            f"on that of annotation {ROUTES}; remove it there, or set routes for this network"
+        )
     return Link(
         prefix_length=prefix_length,
         gateway=gateway,
         routes=tuple(route for route in routes if (":" in route.dst) == (pool.version == 6)),
         dns=settings.dns,
         withheld=keep,
+        by_block="block" in (settings.prefix_length, named.prefix_length),
     )
 
 
@@ -202,14 +212,16 @@ def _json(annotations: Mapping[str, str], name: str, kind: type) -> Any:
 def _route(item: object) -> Route:
     if isinstance(item, dict) and item.keys() <= {"dst", "gw"} and "dst" in item:
         try:
-            dst = str(parse_network(str(item["dst"]), strict=False))
-            return Route(
-                dst=dst, gw=str(parse_address(str(item["gw"]))) if item.get("gw") else None
-            )
+            dst = parse_network(str(item["dst"]), strict=False)
+            gw = parse_address(str(item["gw"])) if item.get("gw") else None
         except ValueError:
             pass
+        else:
+            if gw is None or gw.version == dst.version:
+                return Route(dst=str(dst), gw=None if gw is None else str(gw))
     raise LinkError(
-        f'annotation {ROUTES} has {item!r}; entries are {{"dst": CIDR, "gw": address}}'
+        f'annotation {ROUTES} has {item!r}; entries are {{"dst": CIDR, "gw": address}}, '
+        "both of one family"
     )
 
 
@@ -229,12 +241,20 @@ def _checked(
                 f"{main} needs a gateway; set it to first-of-pool or to an address of the pool"
             )
         return length, None
-    if length is None or not contains(network(pool.network_address, length), gateway):
+    # Block and host prefixes differ from pod to pod; no gateway is inside all of them.
+    around = (
+        None
+        if length is None or length > pool.prefixlen
+        else network(pool.network_address, length)
+    )
+    if around is None or not contains(around, gateway):
         prefix = "the block" if length is None else f"/{length}"
         raise LinkError(
             f"gateway {gateway} is outside the prefix ({prefix}), where nobody reaches it; "
             "set prefixLength to pool"
         )
+    if around.version == 4 and around.num_addresses > 2 and gateway == around[-1]:
+        raise LinkError(f"gateway {gateway} is the broadcast address of {around}; name another")
     return length, gateway
 
 
@@ -306,4 +326,4 @@ def _edges(prefix: IPNetwork) -> list[Interval]:
 
 
 def _default_route(gateway: IPAddress) -> Route:
-    return Route(dst="::/0" if gateway.version == 6 else "0.0.0.0/0", gw=str(gateway))
+    return Route(dst=_DEFAULT_ROUTES[gateway.version], gw=str(gateway))

@@ -1,0 +1,222 @@
+"""Claiming: free blocks in small and full pools, and gateways that somebody holds."""
+
+import pytest
+
+from poolmgr.cidr import parse_network, walk_blocks
+from poolmgr.core import claim, records
+from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkPolicy, MainPlugin
+from poolmgr.errors import AddressInUseError, PoolExhaustedError
+from tests.support.world import World, add, add_ip, claimed_elsewhere, delete
+
+PTP = LinkPolicy(main=MainPlugin.PTP)
+FLAT = LinkPolicy(main=MainPlugin.FLAT)
+
+
+@pytest.fixture
+def world():
+    return World().pool("p4", "10.20.0.0/28", blockSize=30)
+
+
+def walk(host: str) -> list[str]:
+    """The blocks of the pool in the order in which a host tries them."""
+    return [str(cidr) for cidr in walk_blocks(parse_network("10.20.0.0/28"), 30, host)]
+
+
+def key_of(cidr: str) -> str:
+    return records.block_key(parse_network(cidr))
+
+
+# Gateways
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "size", "gateway"),
+    [("p4", "10.20.0.0/28", 30, "10.20.0.1"), ("p6", "fd20::/124", 126, "fd20::1")],
+)
+def test_a_first_claim_is_refused_while_somebody_holds_the_gateway(name, pool, size, gateway):
+    world = World().pool(name, pool, blockSize=size)
+    world.addresses(add_ip("early", gateway, host="node-b"))
+    before = world.content()
+
+    refusal = world.refusal(add("c", families=[6 if ":" in pool else 4], link=PTP))
+
+    assert isinstance(refusal, AddressInUseError)
+    assert (refusal.address, refusal.handle) == (gateway, "net1.early")
+    for part in (f"gateway of pool {name}", "IPReservation", GATEWAY):
+        assert part in str(refusal)
+    assert world.content() == before
+
+
+def test_a_named_address_in_a_first_claim_is_refused_then_too(world):
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+
+    refusal = world.refusal(add_ip("c", "10.20.0.9", link=PTP))
+
+    assert isinstance(refusal, AddressInUseError)
+    assert refusal.address == "10.20.0.1"
+
+
+def test_a_gateway_named_in_an_annotation_is_looked_at_as_well(world):
+    world.addresses(add_ip("early", "10.20.0.9", host="node-b"))
+    world.pool("p4", "10.20.0.0/28", blockSize=30, annotations={GATEWAY: "10.20.0.9"})
+
+    refusal = world.refusal(add("c", link=FLAT))
+
+    assert isinstance(refusal, AddressInUseError)
+    assert refusal.address == "10.20.0.9"
+
+
+def test_both_remedies_work(world):
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+    world.pool("p4", "10.20.0.0/28", blockSize=30, annotations={GATEWAY: "10.20.0.14"})
+    elsewhere = world.ask(add("a", link=PTP)).allocations
+
+    world.pool("p4", "10.20.0.0/28", blockSize=30)
+    world.ask(delete("early", host="node-b"))
+    world.reserve("routers", "10.20.0.1")
+    freed = world.ask(add("b", host="node-c", link=PTP)).allocations
+
+    assert [str(a.link.gateway) for a in (*elsewhere, *freed)] == ["10.20.0.14", "10.20.0.1"]
+
+
+def test_a_host_that_has_a_block_of_the_pool_is_not_asked_again(world):
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+    world.addresses(add_ip("first", "10.20.0.8"))
+
+    found = [world.addresses(add(f"c{n}", link=PTP)) for n in range(4)]
+
+    assert [each for (each,) in found if each == "10.20.0.1"] == []
+    assert len({each for (each,) in found}) == 4
+
+
+def test_a_block_in_another_pool_does_not_count(world):
+    world.pool("other", "10.30.0.0/28", blockSize=30)
+    world.addresses(add_ip("first", "10.30.0.8"))
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+
+    refusal = world.refusal(add("c", pools={4: ("p4",)}, link=PTP))
+
+    assert isinstance(refusal, AddressInUseError)
+
+
+def test_a_gateway_that_nobody_holds_is_fine_in_a_block_that_is_used(world):
+    world.addresses(add_ip("early", "10.20.0.2", host="node-b"))
+
+    (address,) = world.addresses(add("c", link=PTP))
+
+    assert address not in ("10.20.0.0", "10.20.0.1", "10.20.0.2")
+
+
+def test_a_gateway_outside_the_pool_is_nobodys_business():
+    world = (
+        World()
+        .pool("lan", "10.20.0.128/28", blockSize=30)
+        .pool("low", "10.20.0.0/28", blockSize=30)
+    )
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+    lan = {PREFIX_LENGTH: "24", GATEWAY: "10.20.0.1"}
+    world.pool("lan", "10.20.0.128/28", blockSize=30, annotations=lan)
+
+    world.addresses(add("c", pools={4: ("lan",)}, link=FLAT))
+
+
+def test_a_plugin_without_a_gateway_does_not_care_who_holds_the_first_address(world):
+    world.addresses(add_ip("early", "10.20.0.1", host="node-b"))
+
+    world.addresses(add("c", link=FLAT))
+
+
+def test_the_gateways_block_is_read_and_not_compared(world):
+    host = next(h for h in ("node-a", "node-c", "node-d") if walk(h)[0] != "10.20.0.0/30")
+    world.addresses(add_ip("early", "10.20.0.2", host="node-b"))
+    _, snapshot = world.decide([add("c", host, link=PTP)])
+
+    world.addresses(add("c", host, link=PTP))
+
+    assert snapshot.find(key_of("10.20.0.0/30")).value is not None
+    assert key_of("10.20.0.0/30") not in world.last.txn.expect
+
+
+# Free blocks
+
+
+def test_a_host_claims_in_the_order_of_its_walk(world):
+    claimed = []
+    for number in range(9):
+        world.addresses(add(f"c{number}"))
+        claimed = claimed + [c for c in world.blocks() if c not in claimed]
+
+    assert claimed == walk("node-a")[:3]
+
+
+def test_blocks_that_are_wholly_withheld_or_reserved_are_skipped():
+    world = World().pool("p4", "10.20.0.0/29", blockSize=31).reserve("r", "10.20.0.4/31")
+
+    found = {world.addresses(add(f"c{n}", link=PTP))[0] for n in range(3)}
+
+    assert found == {"10.20.0.2", "10.20.0.3", "10.20.0.6"}
+    assert set(world.blocks()) == {"10.20.0.2/31", "10.20.0.6/31"}
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Make a pool of four blocks as hard to search as one of thousands."""
+    monkeypatch.setattr(claim, "PROBES", 1)
+    monkeypatch.setattr(claim, "ROUNDS", 1)
+    monkeypatch.setattr(claim, "PAGE", 1)
+    monkeypatch.setattr(claim, "BORROW_ADDRESSES", 4)
+
+
+@pytest.mark.parametrize("last", range(4))
+def test_the_last_free_block_of_a_nearly_full_pool_is_found_page_by_page(world, narrow, last):
+    for number, cidr in enumerate(walk("node-a")):
+        if number != last:
+            claimed_elsewhere(world, cidr, f"node-{number}")
+
+    world.addresses(add("c"))
+
+    assert world.blocks()[walk("node-a")[last]].affinity == "host:node-a"
+
+
+@pytest.mark.parametrize("last", range(4))
+def test_the_last_free_address_of_a_full_pool_is_borrowed(world, narrow, last):
+    for number, cidr in enumerate(walk("node-a")):
+        claimed_elsewhere(world, cidr, f"node-{number}", full=number != last)
+
+    (address,) = world.addresses(add("c"))
+
+    cidr = walk("node-a")[last]
+    assert address == str(parse_network(cidr).network_address)
+    assert world.blocks()[cidr].affinity == f"host:node-{last}"
+
+
+def test_a_full_pool_is_exhausted_however_it_is_searched(world, narrow):
+    for number, cidr in enumerate(walk("node-a")):
+        claimed_elsewhere(world, cidr, f"node-{number}")
+
+    assert isinstance(world.refusal(add("c")), PoolExhaustedError)
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+def test_a_block_that_vanishes_while_it_is_looked_at_is_claimed_or_else_passed_over(
+    world, narrow, monkeypatch, reserved
+):
+    victim, full, also_full, open_ = walk("node-a")
+    for cidr in (victim, full, also_full, open_):
+        claimed_elsewhere(world, cidr, "node-b", full=cidr in (full, also_full))
+    if reserved:
+        world.reserve("r", victim)
+    read = world.store.read
+
+    def read_late(fetch, **more):
+        if key_of(victim) in fetch.keys:
+            monkeypatch.setattr(world.store, "read", read)
+            world.remove(key_of(victim))
+        return read(fetch, **more)
+
+    monkeypatch.setattr(world.store, "read", read_late)
+
+    (address,) = world.addresses(add("c"))
+
+    expected = open_ if reserved else victim
+    assert address == str(parse_network(expected).network_address)
