@@ -56,10 +56,9 @@ def enter(
     draft.compare_range(RESERVATIONS)  # an address may become reserved
     if attachment is None:
         return ()
-    if request.since is not None:
-        fence = draft.session(request.host)
-        if fence.deleted_since(attachment, request.since):
-            raise AttachmentDeletedError(str(attachment))
+    fence = draft.session(request.host)
+    if request.since is not None and fence.deleted_since(attachment, request.since):
+        raise AttachmentDeletedError(str(attachment))
     draft.compare(session)  # a DEL of this attachment may overtake us
     draft.compare(records.handle_key(attachment.handle))  # a second ADD may be under way
     return held_by(draft, attachment.handle, attachment, request.link)
