@@ -92,9 +92,8 @@ class Batcher(Generic[T, A]):
             self._queue.append(ticket)
             lead = not self._led
             self._led = True
-        if not lead and not ticket.woken.wait(timeout_s):
-            self._withdraw(ticket)
-            ticket.woken.wait()
+        if not lead:
+            self._await_turn(ticket, timeout_s)
         if not ticket.settled:  # woken to lead
             self._lead()
         if ticket.error is not None:
@@ -102,12 +101,34 @@ class Batcher(Generic[T, A]):
         assert ticket.answer is not None
         return ticket.answer
 
+    def _await_turn(self, ticket: Ticket[T, A], timeout_s: float) -> None:
+        try:
+            if not ticket.woken.wait(timeout_s):
+                self._withdraw(ticket)
+                ticket.woken.wait()
+        except KeyboardInterrupt:
+            self._abandon(ticket)
+            raise
+
     def _withdraw(self, ticket: Ticket[T, A]) -> None:
         """Leave the queue, unless a leader has taken the ticket or it is to lead itself."""
         with self._lock:
             if ticket in self._queue and not ticket.woken.is_set():
                 self._queue.remove(ticket)
                 raise TimeoutError
+
+    def _abandon(self, ticket: Ticket[T, A]) -> None:
+        """Leave the queue even with the lead in hand; a leader who has the ticket keeps it."""
+        with self._lock:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+                if ticket.woken.is_set():
+                    self._pass_lead()
+
+    def _pass_lead(self) -> None:
+        self._led = bool(self._queue)
+        if self._led:
+            self._queue[0].woken.set()
 
     def _lead(self) -> None:
         with self._lock:
@@ -123,6 +144,4 @@ class Batcher(Generic[T, A]):
                 raise
         finally:
             with self._lock:
-                self._led = bool(self._queue)
-                if self._led:
-                    self._queue[0].woken.set()
+                self._pass_lead()

@@ -277,6 +277,11 @@ def _sessions(snapshot: Snapshot) -> Callable[[str], Session | None]:
 def _deliver(waiting: list[_Ticket], decided: Plan) -> list[_Ticket]:
     """Hand out the outcomes of a plan that holds, and return who still waits."""
     for ticket, outcome in zip(waiting, decided.outcomes, strict=False):
+        if isinstance(outcome, Refused) and ticket.work.unknown is not None:
+            ticket.fail(
+                ticket.work.unknown
+            )  # the write may come yet: a refusal compares nothing
+            continue
         for planned in ticket.work.maybe:
             outcome = completed(outcome, planned)  # noqa: PLW2901 - refined, step by step
         ticket.settle(outcome)

@@ -33,7 +33,7 @@ def networks(draw: st.DrawFn, *, host_bits: tuple[int, int] = (0, 12)) -> IPNetw
     """A network of either family with so many host bits, least and most."""
     address = draw(addresses)
     bits = draw(st.integers(*host_bits))
-    return network(address, HOST_PREFIX[address.version] - bits)
+    return network(address, max(0, HOST_PREFIX[address.version] - bits))
 
 
 small_blocks = networks(host_bits=(0, 4))

@@ -18,7 +18,7 @@ Rules:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from poolmgr.api import IPPool, IPReservation, Node
 from poolmgr.cidr import IPNetwork
@@ -272,3 +272,5 @@ def _encode(value: Value) -> bytes:
             return records.encode_session(value)
         case IPAMConfig():
             return records.encode_config(value)
+        case _:
+            assert_never(value)

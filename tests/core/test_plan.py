@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolmgr.cidr import parse_address
+from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.plan import MAX_BYTES, MAX_OPERATIONS, Plan, plan
 from poolmgr.core.request import (
@@ -18,11 +18,12 @@ from poolmgr.core.request import (
     Release,
     Released,
     ReleaseIPs,
+    ReleasePoolAffinities,
 )
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import EPOCH_KEY, Committed, Conflict, Fetch, KeyValue, Reading
 from poolmgr.errors import PoolExhaustedError, RefusedError
-from tests.support.world import SEED, World, add, add_ip, delete
+from tests.support.world import SEED, World, add, add_ip, claimed_elsewhere, delete
 
 QUICK = settings(deadline=None, max_examples=30)
 
@@ -167,13 +168,106 @@ def test_p7_a_claim_fails_when_it_is_overtaken(change):
     assert isinstance(world.store.commit(decided.txn), Conflict)
 
 
+def repeated_add(world: World) -> Plan:
+    world.ask(add("c1"))
+    return world.decide([add("c1")])[0]
+
+
+def recreated_block(world: World) -> Plan:
+    world.put("/calico/ipam/v2/host/node-a/ipv4/block/10.20.0.16-30", b"{}")
+    return world.decide([add("c1")])[0]
+
+
+def stale_affinity(world: World) -> Plan:
+    claimed_elsewhere(world, "10.20.0.16/30", "node-b", full=False)
+    world.put("/calico/ipam/v2/host/node-a/ipv4/block/10.20.0.16-30", b"{}")
+    return world.decide([add("c1")])[0]
+
+
+def delete_of_one(world: World) -> Plan:
+    world.ask(add("c1"))
+    return world.decide([delete("c1")])[0]
+
+
+def delete_that_strays(world: World) -> Plan:
+    world.node("node-a", rack="r1")
+    world.ask(add("c1"))
+    world.node("node-a", rack="r2")
+    world.pool("p4", "10.20.0.0/27", blockSize=30, nodeSelector="rack == 'r1'")
+    return world.decide([delete("c1")])[0]
+
+
+def pool_left(world: World) -> Plan:
+    claimed_elsewhere(world, "10.20.0.16/30", "node-b", full=False)
+    world.remove("/calico/ipam/v2/host/node-b/ipv4/block/10.20.0.16-30")
+    world.put("/calico/ipam/v2/host/node-a/ipv4/block/10.20.0.16-30", b"{}")
+    leave = ReleasePoolAffinities(cidr=parse_network("10.20.0.0/27"))
+    return world.decide([leave])[0]
+
+
+THEIRS = "/calico/ipam/v2/host/node-a/ipv4/block/10.20.0.16-30"
+OTHERS = "/calico/ipam/v2/assignment/ipv4/block/10.20.0.16-30"
+
+OVERTAKEN = {
+    "a repeated ADD, by a release of the handle": (
+        repeated_add,
+        lambda w: w.remove(records.handle_key("net1.c1")),
+    ),
+    "a repeated ADD, by a change of its block": (
+        repeated_add,
+        lambda w: w.put(*next(_values(w, "/calico/ipam/v2/assignment/"))),
+    ),
+    "a repeated ADD, by a DEL": (repeated_add, lambda w: w.ask(delete("other"))),
+    "a block made anew, by whoever takes its affinity": (
+        recreated_block,
+        lambda w: w.remove(THEIRS),
+    ),
+    "a stale affinity, by a change of the block": (
+        stale_affinity,
+        lambda w: w.put(OTHERS, w.value(OTHERS) + b" "),
+    ),
+    "a DEL, by another cooldown": (
+        delete_of_one,
+        lambda w: w.configure(ipCooldownSeconds=60),
+    ),
+    "a DEL, by another count in the handle": (
+        delete_of_one,
+        lambda w: w.put(records.handle_key("net1.c1"), b'{"block":{"10.20.0.0/30":2}}'),
+    ),
+    "a block given back, by the label's return": (
+        delete_that_strays,
+        lambda w: w.node("node-a", rack="r1"),
+    ),
+    "a block given back, by another selector": (
+        delete_that_strays,
+        lambda w: w.pool("p4", "10.20.0.0/27", blockSize=30),
+    ),
+    "a pool left, by a change of a block that was another's": (
+        pool_left,
+        lambda w: w.put(OTHERS, w.value(OTHERS) + b" "),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OVERTAKEN)
+def test_p7_a_plan_fails_when_it_is_overtaken(what):
+    prepare, overtake = OVERTAKEN[what]
+    world = World().pool("p4", "10.20.0.0/27", blockSize=30)
+    decided = prepare(world)
+
+    overtake(world)
+
+    assert isinstance(world.store.commit(decided.txn), Conflict)
+
+
 def test_p7_a_plan_fails_when_the_data_is_another():
-    world, other = small_world(), small_world()
+    world = small_world()
     world.ask(add("c1"))
     decided, _ = world.decide([add("c2")])
-    other.put(EPOCH_KEY, b"restored")
 
-    assert isinstance(other.store.commit(decided.txn), Conflict)
+    world.put(EPOCH_KEY, b"restored")
+
+    assert isinstance(world.store.commit(decided.txn), Conflict)
 
 
 @settings(deadline=None, max_examples=15)

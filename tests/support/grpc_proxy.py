@@ -22,6 +22,7 @@ class GrpcProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         endpoint: Where clients find it.
         counts: Calls since the last `reset`: "read" (a range, or a transaction of nothing but ranges), "commit" (any
             other transaction, a put, a delete) and "other" (all else but watches, which it does not forward).
+        reply_bytes: Size of etcd's replies since the last `reset`.
         lose: Kinds of calls whose reply is lost, after etcd has done what was asked.
         refuse: Status and details that every call gets, and etcd is not asked; None = they are forwarded.
     """
@@ -29,6 +30,7 @@ class GrpcProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     def __init__(self, target: str) -> None:
         self.lose: set[str] = set()
         self.refuse: tuple[grpc.StatusCode, str] | None = None
+        self.reply_bytes = 0
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._channel = grpc.insecure_channel(target, _UNLIMITED)
@@ -44,6 +46,7 @@ class GrpcProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
     def reset(self) -> None:
         with self._lock:
             self._counts.clear()
+            self.reply_bytes = 0
 
     def __enter__(self) -> "GrpcProxy":
         return self
@@ -74,6 +77,8 @@ class GrpcProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
                 )
             except grpc.RpcError as err:
                 context.abort(err.code(), err.details())
+            with self._lock:
+                self.reply_bytes += len(reply)
             if kind in self.lose:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             return reply
