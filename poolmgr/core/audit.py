@@ -25,7 +25,6 @@ from poolmgr.core.affinity import owner
 from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, Block
 from poolmgr.core.draft import POOLS
 from poolmgr.core.handle import Handle
-from poolmgr.core.reservation import interval_of
 from poolmgr.errors import CorruptStateError
 
 
@@ -106,7 +105,7 @@ def _check_blocks(seen: _Seen) -> None:
         seen.findings.append(Finding(flaw, records.block_key(block.cidr), detail))
 
     last: Block | None = None  # the block that reaches farthest so far
-    for block in sorted(seen.blocks.values(), key=lambda b: interval_of(b.cidr)):
+    for block in sorted(seen.blocks.values(), key=_place):
         unused = set(range(len(block.attributes))) - set(block.allocations)
         if unused:
             found(Flaw.UNREFERENCED_ATTRIBUTE, block, f"attributes {sorted(unused)}")
@@ -116,6 +115,11 @@ def _check_blocks(seen: _Seen) -> None:
             last = block  # what overlaps lies inside: networks nest
         if not any(contains(pool.spec.cidr, block.cidr) for pool in seen.pools):
             found(Flaw.OUTSIDE_POOLS, block, f"of {len(seen.pools)} pools")
+
+
+def _place(block: Block) -> tuple[int, int, int]:
+    """Order blocks by address, a larger one before those inside it."""
+    return block.cidr.version, int(block.cidr.network_address), block.cidr.prefixlen
 
 
 def _check_affinities(seen: _Seen) -> None:
