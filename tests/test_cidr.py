@@ -34,7 +34,8 @@ def test_an_address_is_written_in_its_canonical_form(text, canonical):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10.0.0", "10.0.0.01", "10.0.0.256", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1/32"]
+    "text",
+    ["", "10.0.0", "10.0.0.01", "10.0.0.256", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1/32"],
 )
 def test_what_is_no_plain_address_is_refused_by_name(text):
     with pytest.raises(ValueError, match=re.escape(repr(text))):
@@ -103,7 +104,9 @@ def test_containment_agrees_with_the_standard_library(outer, other):
 @given(st.data(), networks(host_bits=(1, 16)))
 def test_a_network_contains_its_parts_and_not_what_holds_it(data, outer):
     longer = data.draw(st.integers(outer.prefixlen, outer.max_prefixlen))
-    inside = network(address_at(outer, data.draw(st.integers(0, outer.num_addresses - 1))), longer)
+    inside = network(
+        address_at(outer, data.draw(st.integers(0, outer.num_addresses - 1))), longer
+    )
 
     assert contains(outer, inside)
     assert (inside == outer) == contains(inside, outer)
@@ -121,7 +124,9 @@ def test_families_never_contain_each_other():
 
 
 @pytest.mark.parametrize(
-    ("cidr", "count"), [("10.0.0.0/16", 65536), ("10.0.0.0/32", 1)], ids=["BK-01 /16", "BK-01 /32"]
+    ("cidr", "count"),
+    [("10.0.0.0/16", 65536), ("10.0.0.0/32", 1)],
+    ids=["BK-01 /16", "BK-01 /32"],
 )
 def test_a_block_has_an_ordinal_for_every_address(cidr, count):
     block = parse_network(cidr)
@@ -188,14 +193,27 @@ hosts = st.text(min_size=1, max_size=8)
 
 @QUICK
 @given(networks(host_bits=(0, 8)), st.data(), hosts)
-def test_a_walk_visits_every_block_once_and_wraps_round(pool, data, host):
+def test_a_walk_visits_every_block_once(pool, data, host):
     size = data.draw(st.integers(pool.prefixlen, pool.max_prefixlen))
 
     visited = list(walk_blocks(pool, size, host))
 
-    start = walk_start(host, len(visited))
     ascending = list(pool.subnets(new_prefix=size))
-    assert ascending[start:] + ascending[:start] == visited
+    assert sorted(visited) == ascending
+    assert visited[0] == ascending[walk_start(host, len(visited))]
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_walk_soon_leaves_an_area_that_is_full(share):
+    pool = ipaddress.IPv4Network("10.128.0.0/11")
+    full = int(share * 32_768)
+
+    def steps(host: str) -> int:
+        first = int(pool.network_address)
+        ordinals = ((int(b.network_address) - first) // 64 for b in walk_blocks(pool, 26, host))
+        return next(step for step, ordinal in enumerate(ordinals) if ordinal >= full)
+
+    assert max(steps(f"node-{n}") for n in range(200)) < 50
 
 
 def test_hosts_start_at_different_places_and_always_at_their_own():

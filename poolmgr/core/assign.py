@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from poolmgr.cidr import IPNetwork, address_at, contains
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, auto_assign
-from poolmgr.core.claim import check_gateway, claim, find_free, own_blocks, to_borrow, use_own
+from poolmgr.core.claim import claim, find_claimable, own_blocks, to_borrow, use_own
 from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.grant import (
     add_to_handle,
@@ -204,8 +204,7 @@ def _claim_more(search: _Search, own: list[IPNetwork], owned: int) -> None:
                 raise PoolExhaustedError(
                     f"the IPv{family} blocks of {host} are full, and autoAllocateBlocks is off"
                 )
-            check_gateway(draft, own, candidate)
-            cidr = find_free(draft, host, candidate)
+            cidr = find_claimable(draft, host, candidate, own)
             if cidr is None:
                 break
             search.take(claim(draft, host, cidr), candidate)

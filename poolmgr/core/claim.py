@@ -17,7 +17,7 @@ Rules (Calico libcalico-go/lib/ipam, findOrClaimBlock, findUsableBlock):
 4. At a host's first claim in a pool with a gateway, nobody may hold the gateway address.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from poolmgr.cidr import IPNetwork, contains, network, walk_blocks, walk_start
@@ -87,6 +87,23 @@ def claim(draft: Draft, host: str, cidr: IPNetwork) -> Block:
     return new_block(cidr, owner(host), draft.now_ns)
 
 
+def find_claimable(
+    draft: Draft, host: str, candidate: Candidate, own: list[IPNetwork]
+) -> IPNetwork | None:
+    """
+    Check the pool's gateway and find a free block, with one read for the first look at both.
+
+    Raises:
+        Missing, AddressInUseError: As `check_gateway` and `find_free`.
+    """
+    try:
+        check_gateway(draft, own, candidate)
+    except Missing as missing:
+        first = islice(_usable_walk(draft, host, candidate), PROBES)
+        raise Missing(missing.fetch | _probes(first)) from None
+    return find_free(draft, host, candidate)
+
+
 def find_free(draft: Draft, host: str, candidate: Candidate) -> IPNetwork | None:
     """
     Find a block of the pool that nobody has claimed; None = there is none.
@@ -99,9 +116,7 @@ def find_free(draft: Draft, host: str, candidate: Candidate) -> IPNetwork | None
         batch = list(islice(usable, PROBES))
         unknown = [cidr for cidr in batch if draft.exists(records.block_key(cidr)) is None]
         if unknown:
-            raise Missing(
-                Fetch(ranges=frozenset(probe(records.block_key(cidr)) for cidr in unknown))
-            )
+            raise Missing(_probes(unknown))
         for cidr in batch:
             if not draft.exists(records.block_key(cidr)):
                 return cidr
@@ -112,6 +127,10 @@ def find_free(draft: Draft, host: str, candidate: Candidate) -> IPNetwork | None
         if cidr not in taken and not draft.exists(records.block_key(cidr)):
             return cidr
     return None
+
+
+def _probes(blocks: Iterable[IPNetwork]) -> Fetch:
+    return Fetch(ranges=frozenset(probe(records.block_key(block)) for block in blocks))
 
 
 def _usable_walk(draft: Draft, host: str, candidate: Candidate) -> Iterator[IPNetwork]:
@@ -142,7 +161,7 @@ def listed(draft: Draft, candidate: Candidate) -> list[IPNetwork]:
 
 def to_borrow(draft: Draft, host: str, candidate: Candidate) -> Iterator[Block]:
     """
-    Iterate over the existing blocks of a pool in the order of the host's walk.
+    Iterate over the existing blocks of a pool, ascending from where the host's walk starts.
 
     Raises:
         Missing: The next blocks must be read.
@@ -151,11 +170,15 @@ def to_borrow(draft: Draft, host: str, candidate: Candidate) -> Iterator[Block]:
     count = 1 << (size - pool.prefixlen)
     start, step = walk_start(host, count), 1 << (pool.max_prefixlen - size)
     if count <= PROBES * ROUNDS:
-        cidrs = [c for c in walk_blocks(pool, size, host) if draft.exists(records.block_key(c))]
+        blocks = (
+            c for c in walk_blocks(pool, size, host) if draft.exists(records.block_key(c))
+        )
     else:
-        first = int(pool.network_address)
-        cidrs = [block for block in listed(draft, candidate) if block.prefixlen == size]
-        cidrs.sort(key=lambda c: ((int(c.network_address) - first) // step - start) % count)
+        blocks = (block for block in listed(draft, candidate) if block.prefixlen == size)
+    first = int(pool.network_address)
+    cidrs = sorted(
+        blocks, key=lambda c: ((int(c.network_address) - first) // step - start) % count
+    )
     chunk = max(1, BORROW_ADDRESSES // step)
     for at in range(0, len(cidrs), chunk):
         draft.need(*(records.block_key(cidr) for cidr in cidrs[at : at + chunk]))

@@ -55,7 +55,9 @@ class Draft:
     def __init__(self, snapshot: Snapshot, now_ns: int) -> None:
         self.now_ns = now_ns
         self._snapshot = snapshot
+        self._facts: dict[str, KeyValue | None] = {}
         self._decoded: dict[object, object] = {}
+        self._collected: dict[int, tuple[Block, Block]] = {}
         self._written: dict[str, Value | None] = {}
         self._expect: dict[str, int] = {}
         self._unchanged: dict[Range, int] = {}
@@ -82,19 +84,25 @@ class Draft:
         Raises:
             Missing: They are not.
         """
-        lacking = self._snapshot.lacks(Fetch(keys=frozenset(keys), ranges=frozenset(ranges)))
-        if lacking:
-            raise Missing(lacking)
+        unknown = {key for key in keys if key not in self._facts}
+        for key in unknown.copy():
+            fact = self._snapshot.find(key)
+            if fact is not None:
+                self._facts[key] = fact.value
+                unknown.discard(key)
+        lacking = self._snapshot.lacks(Fetch(ranges=frozenset(ranges)))
+        if unknown or lacking:
+            raise Missing(Fetch(keys=frozenset(unknown), ranges=lacking.ranges))
 
     def block(self, cidr: IPNetwork) -> Block | None:
         """Return a block as it is now, cold addresses collected; None = there is none."""
-        key = records.block_key(cidr)
-        block = self._value(key, records.decode_block, Block)
-        return (
-            None
-            if block is None
-            else collect(block, now_ns=self.now_ns, cooldown_s=self.config().cooldown_s)
-        )
+        block = self._value(records.block_key(cidr), records.decode_block, Block)
+        if block is None:
+            return None
+        if id(block) not in self._collected:
+            warm = collect(block, now_ns=self.now_ns, cooldown_s=self.config().cooldown_s)
+            self._collected[id(block)] = (block, warm)  # the entry keeps the block alive
+        return self._collected[id(block)][1]
 
     def affinity(self, host: str, cidr: IPNetwork, kind: str = "host") -> Affinity | None:
         """Return a host's affinity for a block; None = it has none."""
@@ -221,9 +229,7 @@ class Draft:
 
     def _stored(self, key: str) -> KeyValue | None:
         self.need(key)
-        fact = self._snapshot.find(key)
-        assert fact is not None
-        return fact.value
+        return self._facts[key]
 
     def _value(self, key: str, decode: Callable[[str, bytes], T], kind: type[T]) -> T | None:
         if key in self._written:

@@ -37,8 +37,9 @@ def recognised(request: Request, planned: Answer, snapshot: Snapshot, now_ns: in
     """Tell whether the assignment `planned` for `request` is stored."""
     if not isinstance(request, (AutoAssign, AssignIP)) or request.handle is None:
         return False
-    before = request.so_far if isinstance(request, AutoAssign) else ()
-    new = [a for a in _allocations(planned) if a not in before]
+    so_far = request.so_far if isinstance(request, AutoAssign) else ()
+    before = {allocation.address for allocation in so_far}
+    new = [a for a in _allocations(planned) if a.address not in before]
     draft = Draft(snapshot, now_ns)
     try:
         return bool(new) and all(

@@ -16,6 +16,7 @@ Rules:
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from poolmgr.cidr import IPNetwork, parse_network
@@ -52,6 +53,7 @@ def resource_key(plural: str, name: str) -> str:
     return f"/calico/resources/v3/projectcalico.org/{plural}/{_segment('name', name)}"
 
 
+@lru_cache(maxsize=4096)
 def block_key(block: IPNetwork) -> str:
     """Return the key of a block."""
     return f"/calico/ipam/v2/assignment/ipv{block.version}/block/{_dashed(block)}"
@@ -75,11 +77,13 @@ def blocks_within(network: IPNetwork) -> Range:
     return Range.prefix(BLOCKS[network.version].start + text, keys_only=True)
 
 
+@lru_cache(maxsize=4096)
 def affinity_key(host: str, block: IPNetwork, kind: str = "host") -> str:
     """Return the key of a host's affinity for a block."""
     return f"{affinity_range(host, block.version, kind).start}{_dashed(block)}"
 
 
+@lru_cache(maxsize=4096)
 def affinity_range(host: str, family: int, kind: str = "host") -> Range:
     """Return the range of a host's affinities of one family."""
     return Range.prefix(f"/calico/ipam/v2/{kind}/{_segment('host', host)}/ipv{family}/block/")
@@ -95,6 +99,7 @@ def session_key(host: str) -> str:
     return "/poolmgr/v1/session/" + _segment("host", host)
 
 
+@lru_cache(maxsize=4096)
 def block_of_key(key: str) -> IPNetwork | None:
     """Return the block that a block or affinity key names; None = the key is malformed."""
     match = _BLOCK.fullmatch(key)
