@@ -88,7 +88,11 @@ def test_a_block_limit_names_host_limit_and_family():
     [
         (None, "", "address 10.0.0.1 is already assigned"),
         ("net1.c1", "", "address 10.0.0.1 is already assigned to handle net1.c1"),
-        ("net1.c1", "release it", "address 10.0.0.1 is already assigned to handle net1.c1; release it"),
+        (
+            "net1.c1",
+            "release it",
+            "address 10.0.0.1 is already assigned to handle net1.c1; release it",
+        ),
     ],
 )
 def test_an_address_in_use_names_its_owner_if_it_has_one(handle, note, message):
@@ -108,7 +112,8 @@ def test_strict_affinity_names_the_block_and_whose_it_is():
 
 
 @pytest.mark.parametrize(
-    "error", [AddressReservedError("10.0.0.1", "why not"), StaleReleaseError("10.0.0.1", "why not")]
+    "error",
+    [AddressReservedError("10.0.0.1", "why not"), StaleReleaseError("10.0.0.1", "why not")],
 )
 def test_an_error_about_an_address_carries_it_and_the_reason(error):
     assert "10.0.0.1" == error.address

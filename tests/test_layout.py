@@ -26,6 +26,7 @@ BEYOND = (
     "tests/store/test_etcd_container.py",
     "tests/test_dev.py",
     "tests/test_layout.py",
+    "tests/test_mutants.py",
     "tests/test_scenarios.py",
     "tests/test_wheel.py",
 )

@@ -62,7 +62,7 @@ Measured = dict[str, list[float]]
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)  # noqa: T201 - a report
+    print(text, flush=True)
 
 
 def milliseconds(call: Callable[[], object]) -> float:

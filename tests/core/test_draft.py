@@ -30,7 +30,9 @@ REVISION = 5
 """The mod_revision of what `known` knows."""
 
 
-def draft(values: dict[str, bytes | None] | None = None, *ranges: Range, now_ns: int = NOON_NS) -> Draft:
+def draft(
+    values: dict[str, bytes | None] | None = None, *ranges: Range, now_ns: int = NOON_NS
+) -> Draft:
     return Draft(known({**CONFIGURED, **(values or {})}, *ranges), now_ns)
 
 
@@ -47,7 +49,9 @@ def test_what_is_not_known_is_asked_for_in_one_fetch():
     with pytest.raises(Missing) as caught:
         draft({"/r/a": None}).need("/r/a", "/r/b", "/r/c", ranges=(POOLS,))
 
-    assert Fetch(keys=frozenset({"/r/b", "/r/c"}), ranges=frozenset({POOLS})) == caught.value.fetch
+    assert (
+        Fetch(keys=frozenset({"/r/b", "/r/c"}), ranges=frozenset({POOLS})) == caught.value.fetch
+    )
 
 
 def test_what_is_known_is_not_asked_for():
@@ -71,7 +75,16 @@ def test_what_is_known_is_not_asked_for():
         (lambda d: d.node_labels("node-a"), records.resource_key("nodes", "node-a")),
         (lambda d: d.compare("/r/a"), "/r/a"),
     ],
-    ids=["block", "affinity", "virtual affinity", "handle", "session", "config", "node", "compare"],
+    ids=[
+        "block",
+        "affinity",
+        "virtual affinity",
+        "handle",
+        "session",
+        "config",
+        "node",
+        "compare",
+    ],
 )
 def test_nothing_is_assumed_of_an_unknown_value(look, key):
     with pytest.raises(Missing) as caught:
@@ -117,7 +130,10 @@ def test_stored_values_are_decoded():
     assert Handle(blocks={CIDR: 1}) == subject.handle("c1")
     assert Affinity(state=AffinityState.PENDING) == subject.affinity("node-a", CIDR)
     assert Session(n=3) == subject.session("node-a")
-    assert IPAMConfig(strict_affinity=True, auto_allocate_blocks=False, kubevirt_persistence=None) == subject.config()
+    assert (
+        IPAMConfig(strict_affinity=True, auto_allocate_blocks=False, kubevirt_persistence=None)
+        == subject.config()
+    )
     assert {"rack": "r1"} == subject.node_labels("node-a")
 
 
@@ -149,8 +165,12 @@ def test_pools_and_reservations_that_do_not_decode_are_skipped():
             stored_resource("ippools", "IPPool", "b", {"cidr": "10.1.0.0/24"}),
             stored_resource("ippools", "IPPool", "a", {"cidr": "10.0.0.0/24"}),
             stored_resource("ippools", "IPPool", "no-cidr", {}),
-            stored_resource("ipreservations", "IPReservation", "r", {"reservedCIDRs": ["10.0.0.1"]}),
-            stored_resource("ipreservations", "IPReservation", "s", {"reservedCIDRs": ["fd00::/64"]}),
+            stored_resource(
+                "ipreservations", "IPReservation", "r", {"reservedCIDRs": ["10.0.0.1"]}
+            ),
+            stored_resource(
+                "ipreservations", "IPReservation", "s", {"reservedCIDRs": ["fd00::/64"]}
+            ),
         ]
     )
     values[records.resource_key("ippools", "garbage")] = b"garbage"
@@ -199,7 +219,10 @@ def test_whether_a_key_exists_is_what_was_written_or_probed():
 
 def test_a_page_is_its_keys_and_whether_more_follow():
     range_ = Range.prefix("/r/", limit=2, keys_only=True)
-    items = (("/r/a", KeyValue(value=b"", mod_revision=1)), ("/r/b", KeyValue(value=b"", mod_revision=2)))
+    items = (
+        ("/r/a", KeyValue(value=b"", mod_revision=1)),
+        ("/r/b", KeyValue(value=b"", mod_revision=2)),
+    )
     page = Page(items=items, more=True)
     snapshot = Snapshot().merge(Reading(found={}, ranges={range_: page}, revision=9))
 
@@ -247,7 +270,9 @@ def test_what_is_deleted_is_compared_and_gone():
     subject.delete(HANDLE)
 
     assert subject.handle("c1") is None
-    assert Txn(expect={HANDLE: REVISION}, epoch=b"epoch", deletes=frozenset({HANDLE})) == committed(subject)
+    assert Txn(
+        expect={HANDLE: REVISION}, epoch=b"epoch", deletes=frozenset({HANDLE})
+    ) == committed(subject)
 
 
 def test_what_never_existed_needs_no_delete():

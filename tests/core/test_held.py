@@ -24,7 +24,9 @@ ANY = LinkPolicy()
     [
         pytest.param({"interface": "eth0", "network": "net1"}, True, True, id="its own"),
         pytest.param({"interface": "eth0"}, True, True, id="no network"),
-        pytest.param({"interface": "net1", "network": "net1"}, False, False, id="other interface"),
+        pytest.param(
+            {"interface": "net1", "network": "net1"}, False, False, id="other interface"
+        ),
         pytest.param({"interface": "eth0", "network": "net"}, False, False, id="other network"),
         pytest.param({}, True, False, id="calico-ipam's"),
         pytest.param({"network": "net1"}, True, False, id="no interface"),
@@ -87,7 +89,10 @@ def test_all_blocks_of_a_handle_are_fetched_in_one_read():
     with pytest.raises(Missing) as caught:
         blocks_of(subject, ETH0.handle)
 
-    assert {records.block_key(FIRST.cidr), records.block_key(SECOND.cidr)} == caught.value.fetch.keys
+    assert {
+        records.block_key(FIRST.cidr),
+        records.block_key(SECOND.cidr),
+    } == caught.value.fetch.keys
 
 
 @pytest.mark.parametrize(

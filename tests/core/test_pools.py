@@ -7,7 +7,15 @@ import pytest
 from poolmgr.api import IPPool
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.link import LinkPolicy, MainPlugin
-from poolmgr.core.pools import Criteria, Selection, allows, out_of_service, pool_of, select, selects
+from poolmgr.core.pools import (
+    Criteria,
+    Selection,
+    allows,
+    out_of_service,
+    pool_of,
+    select,
+    selects,
+)
 from poolmgr.errors import CorruptStateError, NoMatchingPoolError
 from tests.support.facts import pool
 
@@ -83,20 +91,42 @@ ZONE = "zone == 'us-west'"
         pytest.param("", PRODUCTION, {}, {"environment": "production"}, True, id="PS-30"),
         pytest.param("", PRODUCTION, {}, {"environment": "development"}, False, id="PS-31"),
         pytest.param(
-            ZONE, PRODUCTION, {"zone": "us-west"}, {"environment": "development"}, False, id="PS-33"
+            ZONE,
+            PRODUCTION,
+            {"zone": "us-west"},
+            {"environment": "development"},
+            False,
+            id="PS-33",
         ),
         pytest.param(
-            ZONE, PRODUCTION, {"zone": "us-east"}, {"environment": "production"}, False, id="PS-34"
+            ZONE,
+            PRODUCTION,
+            {"zone": "us-east"},
+            {"environment": "production"},
+            False,
+            id="PS-34",
         ),
         pytest.param(
-            "", COMPOUND, {}, {"environment": "production", "tier": "frontend"}, True, id="PS-35"
+            "",
+            COMPOUND,
+            {},
+            {"environment": "production", "tier": "frontend"},
+            True,
+            id="PS-35",
         ),
         pytest.param(
-            "", COMPOUND, {}, {"environment": "production", "tier": "backend"}, False, id="PS-36"
+            "",
+            COMPOUND,
+            {},
+            {"environment": "production", "tier": "backend"},
+            False,
+            id="PS-36",
         ),
         pytest.param("", "", {}, None, True, id="no namespace object"),
         pytest.param("", "all()", {}, None, True, id="no namespace object, all()"),
-        pytest.param("", "!has(tier)", {}, None, True, id="no namespace object, negative selector"),
+        pytest.param(
+            "", "!has(tier)", {}, None, True, id="no namespace object, negative selector"
+        ),
         pytest.param("", PRODUCTION, {}, None, False, id="no namespace object, a label wanted"),
     ],
 )
@@ -140,7 +170,10 @@ def test_ps_38_a_selector_that_does_not_parse_stops_every_choice(which):
 
 
 def test_ps_45_a_pool_that_selects_another_node_says_so():
-    error = refused([pool("p", "10.0.0.0/30", blockSize=30, nodeSelector=EQUAL)], replace(HOST, node_labels={}))
+    error = refused(
+        [pool("p", "10.0.0.0/30", blockSize=30, nodeSelector=EQUAL)],
+        replace(HOST, node_labels={}),
+    )
 
     assert "no IPv4 pool serves node node-a" in str(error)
     assert {"p": 'nodeSelector foo == "bar" does not match node-a {}'} == error.reasons
@@ -148,7 +181,9 @@ def test_ps_45_a_pool_that_selects_another_node_says_so():
 
 def test_labels_are_shown_beside_the_selector_they_fail():
     labels = {"zone": "us-east", "rack": "r1"}
-    error = refused([pool("p", "10.0.0.0/24", nodeSelector=ZONE)], replace(HOST, node_labels=labels))
+    error = refused(
+        [pool("p", "10.0.0.0/24", nodeSelector=ZONE)], replace(HOST, node_labels=labels)
+    )
 
     assert error.reasons["p"].endswith("does not match node-a {rack: r1, zone: us-east}")
 
@@ -194,13 +229,16 @@ def test_requested_pools_serve_in_the_order_requested(requested, kept):
         pytest.param(
             ("10.0.0.0/99", "no/such/name"),
             dict.fromkeys(
-                ("10.0.0.0/99", "no/such/name"), "there is no such pool, by name or by exact CIDR"
+                ("10.0.0.0/99", "no/such/name"),
+                "there is no such pool, by name or by exact CIDR",
             ),
             id="garbage",
         ),
         pytest.param(("six",), {"six": "is an IPv6 pool"}, id="other family"),
         pytest.param(
-            ("tunnel",), {"tunnel": "allowedUses [Tunnel] does not include Workload"}, id="other use"
+            ("tunnel",),
+            {"tunnel": "allowedUses [Tunnel] does not include Workload"},
+            id="other use",
         ),
     ],
 )
@@ -287,7 +325,9 @@ def test_without_any_pool_the_answer_says_how_to_make_one():
 
 def conditioned(kind: str, status: str) -> IPPool:
     plain = pool("p", "10.0.0.0/24")
-    raw = plain.to_stored()[:-1] + b',"status":{"conditions":[{"type":"%s","status":"%s"}]}}' % (
+    raw = plain.to_stored()[
+        :-1
+    ] + b',"status":{"conditions":[{"type":"%s","status":"%s"}]}}' % (
         kind.encode(),
         status.encode(),
     )
@@ -308,7 +348,9 @@ def deleted() -> IPPool:
         pytest.param(deleted(), "is being deleted", id="PS-68 deletionTimestamp"),
         pytest.param(pool("p", "10.0.0.0/24", disabled=True), "disabled", id="PS-68 disabled"),
         pytest.param(
-            conditioned("Allocatable", "False"), "its condition Allocatable is False", id="condition"
+            conditioned("Allocatable", "False"),
+            "its condition Allocatable is False",
+            id="condition",
         ),
         pytest.param(conditioned("Allocatable", "True"), "", id="condition True"),
         pytest.param(conditioned("Other", "False"), "", id="another condition"),
@@ -397,7 +439,9 @@ def test_a_pool_says_which_uses_it_allows():
     tunnel = pool("t", "10.0.0.0/24", allowedUses=["Tunnel", "Workload"])
 
     assert "" == allows(tunnel, "Workload")
-    assert "allowedUses [Tunnel, Workload] does not include LoadBalancer" == allows(tunnel, "LoadBalancer")
+    assert "allowedUses [Tunnel, Workload] does not include LoadBalancer" == allows(
+        tunnel, "LoadBalancer"
+    )
 
 
 def test_a_node_selector_is_asked_by_itself():

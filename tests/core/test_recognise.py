@@ -17,8 +17,8 @@ from poolmgr.core.request import (
     AutoAssign,
     Held,
     HeldBy,
-    Released,
     ReleaseByHandle,
+    Released,
     ReleaseIPs,
     ReleasePoolAffinities,
 )

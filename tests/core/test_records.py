@@ -295,7 +295,9 @@ def test_a_very_old_block_without_optional_fields_is_read():
         pytest.param(b'{"state":"confirmed"}', AffinityState.CONFIRMED, id="BK-04"),
         pytest.param(b'{"state":"pending"}', AffinityState.PENDING, id="BK-05"),
         pytest.param(
-            b'{"state":"pendingDeletion","deleted":false}', AffinityState.PENDING_DELETION, id="deletion"
+            b'{"state":"pendingDeletion","deleted":false}',
+            AffinityState.PENDING_DELETION,
+            id="deletion",
         ),
         pytest.param(b"", AffinityState.LEGACY, id="BK-07"),
         pytest.param(b"{}", AffinityState.LEGACY, id="BK-08"),
@@ -317,7 +319,10 @@ def test_an_affinity_is_read_in_its_old_forms_too(raw, state):
             b'{"auto_allocate_blocks":true,"kubeVirtVMAddressPersistence":"Enabled","ipCooldownSeconds":4}',
             records.encode_config(IPAMConfig(cooldown_s=4)),
         ),
-        (b'{"n":2,"deleted":["aa@2"]}', records.encode_session(Session(n=2, deleted=("aa@2",)))),
+        (
+            b'{"n":2,"deleted":["aa@2"]}',
+            records.encode_session(Session(n=2, deleted=("aa@2",))),
+        ),
     ],
     ids=["affinity", "handle", "config", "session"],
 )
@@ -354,7 +359,9 @@ def test_an_empty_handle_is_never_written():
 @QUICK
 @given(blocks())
 def test_p1_a_block_survives_being_stored(block):
-    assert block == records.decode_block(records.block_key(block.cidr), records.encode_block(block))
+    assert block == records.decode_block(
+        records.block_key(block.cidr), records.encode_block(block)
+    )
 
 
 @QUICK
@@ -389,7 +396,9 @@ REWRITES = {
         replace(records.decode_affinity("/key", raw), state=AffinityState.PENDING)
     ),
     "handle": lambda raw: records.encode_handle(records.decode_handle("/key", raw).add(V6, 1)),
-    "config": lambda raw: records.encode_config(replace(records.decode_config(raw), cooldown_s=9)),
+    "config": lambda raw: records.encode_config(
+        replace(records.decode_config(raw), cooldown_s=9)
+    ),
 }
 STORED = {
     "block": CLAIMED,
@@ -424,7 +433,9 @@ def test_p1_unknown_fields_of_an_owner_survive_a_rewrite(name, value):
 
 def test_numbers_beyond_a_float_keep_every_digit():
     number = 2**64 - 1
-    block = replace(block_of("10.20.0.160/28", "h"), sequence_number=number, sequence_numbers={0: number})
+    block = replace(
+        block_of("10.20.0.160/28", "h"), sequence_number=number, sequence_numbers={0: number}
+    )
 
     raw = records.encode_block(block)
 
@@ -436,14 +447,23 @@ def test_maps_are_sorted_as_text_like_calicos():
     block = replace(
         block_of("10.20.0.160/28"),
         sequence_numbers={2: 1, 10: 1, 1: 1},
-        attributes=(Attribute(handle="h", secondary={"pod": "p", "namespace": "n"}, alternate={"b": "2", "a": "1"}),),
+        attributes=(
+            Attribute(
+                handle="h",
+                secondary={"pod": "p", "namespace": "n"},
+                alternate={"b": "2", "a": "1"},
+            ),
+        ),
         allocations=(0,) + (None,) * 15,
     )
 
     raw = records.encode_block(block)
 
     assert b'{"1":1,"10":1,"2":1}' in raw
-    assert b'"secondary":{"namespace":"n","pod":"p"},"alternateOwnerAttrs":{"a":"1","b":"2"}' in raw
+    assert (
+        b'"secondary":{"namespace":"n","pod":"p"},"alternateOwnerAttrs":{"a":"1","b":"2"}'
+        in raw
+    )
 
 
 # What is refused
@@ -463,28 +483,48 @@ def changed(**fields) -> bytes:
         pytest.param(changed(cidr=...), "not a block", id="no CIDR"),
         pytest.param(changed(cidr=7), "not a block", id="CIDR of another type"),
         pytest.param(changed(cidr="10.20.0.1/31"), "not a block", id="CIDR with host bits"),
-        pytest.param(changed(cidr="10.20.0.2/31"), "it holds block 10.20.0.2/31", id="other block"),
+        pytest.param(
+            changed(cidr="10.20.0.2/31"), "it holds block 10.20.0.2/31", id="other block"
+        ),
         pytest.param(changed(affinity=7), "not of type str", id="affinity of another type"),
         pytest.param(changed(allocations=...), "not a block", id="no allocations"),
         pytest.param(changed(allocations=["0", None]), "not of type int", id="index as text"),
-        pytest.param(changed(allocations=[True, None]), "not of type int", id="index as boolean"),
+        pytest.param(
+            changed(allocations=[True, None]), "not of type int", id="index as boolean"
+        ),
         pytest.param(changed(unallocated=[1.0]), "not of type int", id="ordinal as float"),
         pytest.param(changed(sequenceNumber=7.5), "not of type int", id="number as float"),
         pytest.param(changed(sequenceNumberForAllocation=[]), None, id="empty list of numbers"),
-        pytest.param(changed(sequenceNumberForAllocation=[1]), "not a block", id="list of numbers"),
-        pytest.param(changed(sequenceNumberForAllocation={"x": 1}), "not a block", id="ordinal x"),
+        pytest.param(
+            changed(sequenceNumberForAllocation=[1]), "not a block", id="list of numbers"
+        ),
+        pytest.param(
+            changed(sequenceNumberForAllocation={"x": 1}), "not a block", id="ordinal x"
+        ),
         pytest.param(changed(attributes=["h"]), "not a block", id="attribute as text"),
         pytest.param(changed(attributes=[None]), "not a block", id="attribute null"),
-        pytest.param(changed(attributes=[{"handle_id": 7}]), "not of type str", id="handle as number"),
-        pytest.param(changed(attributes=[{"secondary": []}]), "not an object", id="owner as list"),
-        pytest.param(changed(attributes=[{"secondary": {"a": 1}}]), "not of type str", id="owner number"),
+        pytest.param(
+            changed(attributes=[{"handle_id": 7}]), "not of type str", id="handle as number"
+        ),
+        pytest.param(
+            changed(attributes=[{"secondary": []}]), "not an object", id="owner as list"
+        ),
+        pytest.param(
+            changed(attributes=[{"secondary": {"a": 1}}]), "not of type str", id="owner number"
+        ),
         pytest.param(changed(allocations=[0]), "1 allocations for 2 addresses", id="too short"),
         pytest.param(changed(unallocated=[1, 1]), "twice", id="free twice"),
         pytest.param(changed(unallocated=[0, 1]), "0 is both free and allocated", id="both"),
         pytest.param(changed(unallocated=[]), "1 is neither free nor allocated", id="neither"),
-        pytest.param(changed(unallocated=[1, 2]), "2 is neither free nor allocated", id="out of range"),
-        pytest.param(changed(allocations=[1, None]), "attribute 1, which does not exist", id="dangling"),
-        pytest.param(changed(allocations=[-1, None]), "attribute -1, which does", id="negative index"),
+        pytest.param(
+            changed(unallocated=[1, 2]), "2 is neither free nor allocated", id="out of range"
+        ),
+        pytest.param(
+            changed(allocations=[1, None]), "attribute 1, which does not exist", id="dangling"
+        ),
+        pytest.param(
+            changed(allocations=[-1, None]), "attribute -1, which does", id="negative index"
+        ),
     ],
 )
 def test_a_block_that_makes_no_sense_is_corrupt(raw, why):
@@ -514,8 +554,16 @@ def test_a_block_that_makes_no_sense_is_corrupt(raw, why):
         (records.decode_session, b'{"n":1,"deleted":null}', "not a session"),
         (records.decode_session, b'{"n":1,"deleted":[1]}', "not of type str"),
         (records.decode_session, b'{"n":"1","deleted":[]}', "not of type int"),
-        (lambda _, raw: records.decode_config(raw), b'{"strict_affinity":1}', "not of type bool"),
-        (lambda _, raw: records.decode_config(raw), b'{"maxBlocksPerHost":true}', "not of type int"),
+        (
+            lambda _, raw: records.decode_config(raw),
+            b'{"strict_affinity":1}',
+            "not of type bool",
+        ),
+        (
+            lambda _, raw: records.decode_config(raw),
+            b'{"maxBlocksPerHost":true}',
+            "not of type int",
+        ),
         (lambda _, raw: records.decode_config(raw), b"x", "not JSON"),
     ],
 )

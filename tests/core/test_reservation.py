@@ -1,6 +1,7 @@
 """Sets of addresses."""
 
 import ipaddress
+import itertools
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,12 @@ from tests.strategies import QUICK
         pytest.param([" 10.0.0.0/24 "], id="RS-06"),
         pytest.param(["", "   ", "not-a-cidr", "10.0.0.0/33", "10.0.0.0/24"], id="RS-07"),
         pytest.param(["10.0.0.77/24"], id="host bits"),
-        pytest.param(["10.0.0.0/25", "10.0.0.64/26", "10.0.0.128/25"], id="nested and touching"),
-        pytest.param(["::ffff:10.0.0.0/120", "fe80::1%eth0", "10.0.0.0/24"], id="no plain address"),
+        pytest.param(
+            ["10.0.0.0/25", "10.0.0.64/26", "10.0.0.128/25"], id="nested and touching"
+        ),
+        pytest.param(
+            ["::ffff:10.0.0.0/120", "fe80::1%eth0", "10.0.0.0/24"], id="no plain address"
+        ),
     ],
 )
 def test_only_the_union_of_the_sound_entries_counts(texts):
@@ -30,7 +35,14 @@ def test_only_the_union_of_the_sound_entries_counts(texts):
     [
         pytest.param(
             ["0.0.0.0/0"],
-            ["0.0.0.0", "255.255.255.255", "10.0.0.1", "0.0.0.0/0", "255.255.255.255/32", "10.0.0.0/8"],
+            [
+                "0.0.0.0",
+                "255.255.255.255",
+                "10.0.0.1",
+                "0.0.0.0/0",
+                "255.255.255.255/32",
+                "10.0.0.0/8",
+            ],
             ["::", "::/128"],
             id="RS-08",
         ),
@@ -46,7 +58,14 @@ def test_only_the_union_of_the_sound_entries_counts(texts):
                 *(f"192.168.1.{n}" for n in (0, 63, 64, 127)),
                 *(f"192.168.1.{n}" for n in ("64/26", "0/26", "0/25", "64/27", "96/27")),
             ],
-            ["10.0.0.1", "0.0.0.0", "10.0.0.0/8", "0.0.0.0/32", "192.168.2.64/26", "192.168.1.0/24"],
+            [
+                "10.0.0.1",
+                "0.0.0.0",
+                "10.0.0.0/8",
+                "0.0.0.0/32",
+                "192.168.2.64/26",
+                "192.168.1.0/24",
+            ],
             id="RS-10",
         ),
         pytest.param([], [], ["10.0.0.1", "::1", "10.0.0.0/8"], id="nothing"),
@@ -112,7 +131,7 @@ def test_a_set_holds_what_some_entry_holds(some, others):
 def test_intervals_are_disjoint_and_do_not_touch(texts):
     intervals = AddressSet.of(texts).intervals
 
-    assert all(a[2] + 1 < b[1] for a, b in zip(intervals, intervals[1:], strict=False))
+    assert all(a[2] + 1 < b[1] for a, b in itertools.pairwise(intervals))
 
 
 @pytest.mark.parametrize(
@@ -146,6 +165,9 @@ def test_the_union_with_nothing_is_the_set_itself():
 
 
 def test_families_that_touch_as_numbers_stay_apart():
-    last4, first6 = interval_of(parse_network("0.0.0.0/32")), interval_of(parse_network("::1/128"))
+    last4, first6 = (
+        interval_of(parse_network("0.0.0.0/32")),
+        interval_of(parse_network("::1/128")),
+    )
 
     assert 2 == len(AddressSet.union_of([first6, last4]).intervals)

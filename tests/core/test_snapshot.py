@@ -87,7 +87,13 @@ def test_what_is_lacking_is_what_no_key_and_no_range_says():
 
 def test_a_range_is_listed_in_the_order_of_bytes_with_newer_keys_laid_over_it():
     snapshot = known({"/r/b": b"old", "/r/gone": b"old", "/r/stays": b"old"}, ALL, revision=5)
-    newer = {"/r/b": b"new", "/r/gone": None, "/r/a": b"new", "/r/\U00010000": b"n", "/r/\uffff": b"n"}
+    newer = {
+        "/r/b": b"new",
+        "/r/gone": None,
+        "/r/a": b"new",
+        "/r/\U00010000": b"n",
+        "/r/\uffff": b"n",
+    }
 
     snapshot = snapshot.merge(reading({**newer, "/s/a": b"elsewhere"}, revision=6))
 
@@ -108,7 +114,10 @@ def test_a_newer_absent_wins_over_an_older_value():
 
 def test_an_older_listing_does_not_replace_a_newer_one():
     page = Range.prefix("/s/", limit=2)
-    old, new = reading({"/r/a": b"1"}, ALL, page, revision=5), reading({}, ALL, page, revision=8)
+    old, new = (
+        reading({"/r/a": b"1"}, ALL, page, revision=5),
+        reading({}, ALL, page, revision=8),
+    )
 
     snapshot = Snapshot().merge(new).merge(old)
 
@@ -130,7 +139,9 @@ def test_the_order_of_arrival_does_not_matter(data):
     readings = []
     history: dict[str, bytes | None] = dict.fromkeys(keys)
     for revision in range(1, 7):
-        history[data.draw(st.sampled_from(keys))] = data.draw(st.none() | st.just(b"%d" % revision))
+        history[data.draw(st.sampled_from(keys))] = data.draw(
+            st.none() | st.just(b"%d" % revision)
+        )
         asked = data.draw(st.sets(st.sampled_from(keys)))
         listed = [ALL] if data.draw(st.booleans()) else []
         if listed:
@@ -176,7 +187,9 @@ def test_another_epoch_means_other_data(before, after, kept):
 
 
 def test_without_a_word_about_the_epoch_it_is_believed_to_be_the_same():
-    snapshot = known({EPOCH_KEY: b"one", "/r/a": b"1"}).merge(reading({"/r/b": b"2"}, revision=12))
+    snapshot = known({EPOCH_KEY: b"one", "/r/a": b"1"}).merge(
+        reading({"/r/b": b"2"}, revision=12)
+    )
 
     assert b"1" == value_of(snapshot, "/r/a")
 

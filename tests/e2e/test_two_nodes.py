@@ -146,7 +146,7 @@ def assert_nothing_is_left(cluster: Cluster) -> None:
 
 
 def tell(text: str) -> None:
-    print(text)  # noqa: T201 - to be seen when a test fails, or with -s
+    print(text)
 
 
 def run_both(cluster: Cluster, calls: int, window: int) -> None:
