@@ -185,7 +185,7 @@ class Draft:
 
     def compare_range(self, range_: Range) -> None:
         """Make the plan depend on a range having no newer key than what was read."""
-        self._unchanged[range_] = self._snapshot.ranges[range_].revision
+        self._unchanged[range_] = self._snapshot.ranges[range_].quiet_until
 
     def put(self, key: str, value: Value) -> None:
         """Write a value over the one that is known."""

@@ -116,7 +116,9 @@ def host_of_key(key: str) -> tuple[str, str] | None:
 
 
 def _segment(what: str, text: str) -> str:
-    if not text or "/" in text or any(ord(c) < 32 or ord(c) == 127 for c in text):
+    if not text or any(
+        c == "/" or c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in text
+    ):
         raise InvalidRequestError(
             f"{what} {text!r} must not be empty, nor contain '/' or control characters",
             field=what,
@@ -175,7 +177,7 @@ def decode_block(key: str, raw: bytes) -> Block:
             allocations=tuple(_optional(index, int) for index in value.pop("allocations")),
             unallocated=tuple(_is(ordinal, int) for ordinal in value.pop("unallocated") or ()),
             attributes=tuple(_attribute(a) for a in value.pop("attributes", None) or ()),
-            sequence_number=_is(value.pop("sequenceNumber", 0), int),
+            sequence_number=_zero(value, "sequenceNumber", int),
             sequence_numbers={
                 int(ordinal): _is(number, int)
                 for ordinal, number in (
@@ -252,8 +254,8 @@ def decode_affinity(key: str, raw: bytes) -> Affinity:
     """Read an affinity; an empty value is an old form of a confirmed one."""
     value = _load(key, raw or b"{}")
     try:
-        return Affinity(state=AffinityState(value.pop("state", "")), extra=_extra(value))
-    except ValueError as error:
+        return Affinity(state=AffinityState(_zero(value, "state", str)), extra=_extra(value))
+    except (TypeError, ValueError) as error:
         raise CorruptStateError(key, str(error)) from error
 
 
@@ -298,13 +300,13 @@ def decode_config(raw: bytes | None) -> IPAMConfig:
     value = _load(CONFIG_KEY, raw)
     try:
         return IPAMConfig(
-            strict_affinity=_is(value.pop("strict_affinity", False), bool),
-            auto_allocate_blocks=_is(value.pop("auto_allocate_blocks", False), bool),
-            max_blocks_per_host=_is(value.pop("maxBlocksPerHost", 0), int),
+            strict_affinity=_zero(value, "strict_affinity", bool),
+            auto_allocate_blocks=_zero(value, "auto_allocate_blocks", bool),
+            max_blocks_per_host=_zero(value, "maxBlocksPerHost", int),
             kubevirt_persistence=_optional(
                 value.pop("kubeVirtVMAddressPersistence", None), str
             ),
-            cooldown_s=_is(value.pop("ipCooldownSeconds", 0), int),
+            cooldown_s=_zero(value, "ipCooldownSeconds", int),
             extra=value,
         )
     except TypeError as error:
@@ -313,7 +315,7 @@ def decode_config(raw: bytes | None) -> IPAMConfig:
 
 def encode_session(session: Session) -> bytes:
     """Write a session fence."""
-    return _dump({"n": session.n, "deleted": session.deleted}, {})
+    return _dump({"n": session.n, "deleted": session.deleted}, session.extra)
 
 
 def decode_session(key: str, raw: bytes | None) -> Session:
@@ -323,7 +325,9 @@ def decode_session(key: str, raw: bytes | None) -> Session:
     value = _load(key, raw)
     try:
         return Session(
-            n=_is(value["n"], int), deleted=tuple(_is(text, str) for text in value["deleted"])
+            n=_is(value.pop("n"), int),
+            deleted=tuple(_is(text, str) for text in value.pop("deleted")),
+            extra=value,
         )
     except (KeyError, TypeError) as error:
         raise CorruptStateError(key, f"not a session ({error})") from error
@@ -333,13 +337,13 @@ def decode_session(key: str, raw: bytes | None) -> Session:
 
 
 def _dump(value: Mapping[str, Any], extra: Mapping[str, object]) -> bytes:
-    return json.dumps({**value, **extra}, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps({**value, **extra}, separators=(",", ":")).encode()
 
 
 def _load(key: str, raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptStateError(key, f"not JSON ({error})") from error
     if not isinstance(value, dict):
         raise CorruptStateError(key, "not a JSON object")
@@ -364,6 +368,12 @@ def _is(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r} is not of type {kind.__name__}")
     return value
+
+
+def _zero(value: dict[str, Any], name: str, kind: type[T]) -> T:
+    """Take a field out; absent and null are the zero value, as Go reads them."""
+    found = value.pop(name, None)
+    return kind() if found is None else _is(found, kind)
 
 
 def _optional(value: object, kind: type[T]) -> T | None:

@@ -18,8 +18,8 @@ Rules:
 4. The key is never deleted: "absent" would recur.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from poolmgr.core.request import AssignIP, Attachment, AutoAssign, Request
 
@@ -42,15 +42,17 @@ class Session:
     Attributes:
         n: Deletions so far.
         deleted: "<digest>@<n>", oldest first, the last `KEPT` of them.
+        extra: Stored fields unknown to us; they survive a rewrite.
     """
 
     n: int = 0
     deleted: tuple[str, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
 
     def bump(self, digest: str) -> "Session":
         """Note the deletion of an attachment."""
         entry = f"{digest}@{self.n + 1}"
-        return Session(n=self.n + 1, deleted=(*self.deleted, entry)[-KEPT:])
+        return replace(self, n=self.n + 1, deleted=(*self.deleted, entry)[-KEPT:])
 
     def deleted_since(self, attachment: Attachment, since: int) -> bool:
         """Tell whether `attachment` was, or for all we know may have been, deleted since."""

@@ -7,12 +7,12 @@ Rules:
    mod_revision: only so does a newer "absent" win over an older value.
 2. Key facts overlay range facts that were read earlier.
 3. Another epoch means other data: everything known before it is dropped.
-4. A committed transaction teaches what it wrote, and that the ranges it compared held nothing
-   else up to its revision.
+4. A committed transaction teaches what it wrote, and that the ranges it compared have nothing
+   newer; what has gone from them it does not teach.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
 
@@ -27,10 +27,17 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A range's content at the revision it was read."""
+    """
+    A range's content at the revision it was read.
+
+    Attributes:
+        quiet_until: No key of the range is newer than this revision; keys may have gone, which
+            a compare of the range does not notice.
+    """
 
     page: Page
     revision: int
+    quiet_until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,12 @@ class Snapshot:
         for range_, listing in self.ranges.items():
             if key in range_ and (fact is None or fact.revision < listing.revision):
                 fact = Fact(dict(listing.page.items).get(key), listing.revision)
-        if fact is None:
-            probed = self.pages.get(probe(key))
-            if probed is not None and not probed.page.items:
+        probed = self.pages.get(probe(key))
+        if probed is not None and (fact is None or fact.revision < probed.revision):
+            if not probed.page.items:
                 return Fact(None, probed.revision)
+            if fact is None or fact.value is None:
+                return None  # it exists by now, with a value that was not read
         return fact
 
     def exists(self, key: str) -> bool | None:
@@ -106,7 +115,7 @@ class Snapshot:
         for range_, page in reading.ranges.items():
             known_ranges = pages if range_.keys_only or range_.limit else ranges
             if range_ not in known_ranges or known_ranges[range_].revision <= reading.revision:
-                known_ranges[range_] = Listing(page, reading.revision)
+                known_ranges[range_] = Listing(page, reading.revision, reading.revision)
         return Snapshot(keys, ranges, pages)
 
     def apply(self, txn: Txn, revision: int) -> "Snapshot":
@@ -116,10 +125,9 @@ class Snapshot:
             keys[key] = Fact(KeyValue(value=value, mod_revision=revision), revision)
         for key in txn.deletes:
             keys[key] = Fact(None, revision)
-        after = Snapshot(keys, ranges, self.pages)
         for range_ in txn.unchanged:
-            ranges[range_] = Listing(Page(items=tuple(after.items(range_))), revision)
-        return after
+            ranges[range_] = replace(ranges[range_], quiet_until=revision)
+        return Snapshot(keys, ranges, self.pages)
 
 
 def probe(key: str) -> Range:

@@ -545,6 +545,7 @@ def test_a_block_that_makes_no_sense_is_corrupt(raw, why):
         (records.decode_affinity, b'{"state":"lost"}', "lost"),
         (records.decode_affinity, b'{"state":[]}', r"\[\]"),
         (records.decode_affinity, b"null", "not a JSON object"),
+        (records.decode_affinity, b'{"a":' * 100_000, "not JSON"),
         (records.decode_handle, b"", "not JSON"),
         (records.decode_handle, b'{"block":[1]}', "not a handle"),
         (records.decode_handle, b'{"block":{"10.0.0.0":1}}', "not a handle"),
@@ -586,3 +587,28 @@ def test_a_damaged_block_is_corrupt_or_sound_and_never_another_error(damage):
         block = None
 
     assert block is None or records.broken(block) == ""
+
+
+def test_null_is_the_zero_value_as_go_reads_it():
+    raw = b'{"auto_allocate_blocks":null,"ipCooldownSeconds":null}'
+
+    assert not records.decode_config(raw).auto_allocate_blocks
+    assert AffinityState.LEGACY == records.decode_affinity("", b'{"state":null}').state
+
+
+def test_text_that_is_no_unicode_survives_a_rewrite_and_is_no_key():
+    block = block_of("10.0.0.0/30", "c\ud800")
+
+    raw = records.encode_block(block)
+
+    assert block == records.decode_block(records.block_key(block.cidr), raw)
+    with pytest.raises(InvalidRequestError, match="handle"):
+        records.handle_key("c\ud800")
+
+
+def test_unknown_fields_of_a_session_survive_a_deletion():
+    session = records.decode_session("", b'{"n":1,"deleted":[],"later":true}')
+
+    raw = records.encode_session(session.bump("digest"))
+
+    assert {"n": 2, "deleted": ["digest@2"], "later": True} == json.loads(raw)

@@ -216,5 +216,19 @@ def test_a_commit_proves_that_the_ranges_it_compared_have_nothing_new():
     snapshot = before.apply(txn, 12)
 
     assert {"/r/a": b"1", "/r/c": b"2"} == values(snapshot)
-    assert (12, 9) == (snapshot.ranges[ALL].revision, snapshot.ranges[OTHER].revision)
+    assert (12, 9) == (snapshot.ranges[ALL].quiet_until, snapshot.ranges[OTHER].quiet_until)
+    assert 9 == snapshot.ranges[ALL].revision
     assert {"/r/a": b"1", "/r/b": b"1"} == values(before)
+
+
+@pytest.mark.parametrize(("stored", "exists"), [((), False), ((("/r/a", b"1"),), True)])
+def test_a_newer_probe_wins_over_an_older_absence(stored, exists):
+    older = Snapshot().merge(Reading(found={"/r/a": None}, revision=5))
+    items = tuple((k, KeyValue(value=v, mod_revision=8)) for k, v in stored)
+
+    newer = older.merge(
+        Reading(found={}, ranges={probe("/r/a"): Page(items=items)}, revision=9)
+    )
+
+    assert newer.exists("/r/a") is exists
+    assert (newer.find("/r/a") is None) is exists
