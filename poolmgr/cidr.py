@@ -49,14 +49,16 @@ def parse_network(text: str, *, strict: bool = True) -> IPNetwork:
 
 
 def network(address: IPAddress, prefix_length: int) -> IPNetwork:
-    """
-    Return the network of `prefix_length` that contains `address`.
+    """Return the network of `prefix_length` that contains `address`: for one, its block."""
+    size = HOST_PREFIX[address.version] - prefix_length
+    return network_at(address.version, int(address) >> size << size, prefix_length)
 
-    Its block, when given the block size.
-    """
-    if address.version == 4:
-        return ipaddress.IPv4Network((int(address), prefix_length), strict=False)
-    return ipaddress.IPv6Network((int(address), prefix_length), strict=False)
+
+def network_at(family: int, first: int, prefix_length: int) -> IPNetwork:
+    """Return the network whose first address is the integer `first`."""
+    if family == 4:
+        return ipaddress.IPv4Network((first, prefix_length))
+    return ipaddress.IPv6Network((first, prefix_length))
 
 
 def contains(outer: IPNetwork, inner: IPNetwork | IPAddress) -> bool:
@@ -117,9 +119,9 @@ def walk_blocks(pool: IPNetwork, block_size: int, host: str) -> Iterator[IPNetwo
     start = walk_start(host, count)
     # Odd, so that it meets every one of 2^n blocks; 77/128 is 0.60, and a 32nd is for the host.
     stride = (count * 77 // 128 + walk_start(f"{host} ", max(1, count // 32))) | 1
-    make = ipaddress.IPv4Network if pool.version == 4 else ipaddress.IPv6Network
     for i in range(count):
-        yield make((first + (start + i * stride) % count * step, block_size))
+        at = first + (start + i * stride) % count * step
+        yield network_at(pool.version, at, block_size)
 
 
 def walk_start(host: str, count: int) -> int:

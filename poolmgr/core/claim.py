@@ -18,7 +18,7 @@ Rules (Calico libcalico-go/lib/ipam, findOrClaimBlock, findUsableBlock):
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from poolmgr.cidr import IPNetwork, contains, network, walk_blocks, walk_start
 from poolmgr.core import records
@@ -27,6 +27,7 @@ from poolmgr.core.block import Block, new_block
 from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.link import GATEWAY
 from poolmgr.core.pools import Candidate
+from poolmgr.core.reservation import blocks_outside
 from poolmgr.core.snapshot import probe
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import AddressInUseError
@@ -35,6 +36,7 @@ PROBES = 50
 """Candidates probed per read; two families fit in one read of 120 operations."""
 
 ROUNDS = 2
+LONGEST_WALK = 4096
 PAGE = 1000
 """Keys per page once a pool has to be listed."""
 
@@ -134,8 +136,18 @@ def _probes(blocks: Iterable[IPNetwork]) -> Fetch:
 
 
 def _usable_walk(draft: Draft, host: str, candidate: Candidate) -> Iterator[IPNetwork]:
-    reserved = draft.reserved()
-    for cidr in walk_blocks(candidate.cidr, candidate.pool.spec.block_size, host):
+    """
+    Walk the blocks of a pool that are not wholly reserved or withheld.
+
+    After `LONGEST_WALK` steps come the blocks between the reservations, ascending, some of them
+    a second time: in a huge pool of which little is left, the walk alone would take for ever.
+    """
+    pool, size, reserved = candidate.cidr, candidate.pool.spec.block_size, draft.reserved()
+    blocks: Iterator[IPNetwork] = islice(walk_blocks(pool, size, host), LONGEST_WALK)
+    if size - pool.prefixlen > LONGEST_WALK.bit_length() - 1:
+        kept = reserved | candidate.link.withheld
+        blocks = chain(blocks, blocks_outside(pool, size, kept))
+    for cidr in blocks:
         if not (reserved | candidate.link.withheld_in(cidr)).covers(cidr):
             yield cidr
 

@@ -10,11 +10,11 @@ Rules:
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
-from poolmgr.cidr import IPAddress, IPNetwork, parse_address, parse_network
+from poolmgr.cidr import IPAddress, IPNetwork, network_at, parse_address, parse_network
 
 Interval = tuple[int, int, int]
 """Family, first address, last address."""
@@ -96,6 +96,22 @@ def interval_of(network: IPNetwork) -> Interval:
     """Return the interval of a network."""
     first = int(network.network_address)
     return network.version, first, first + network.num_addresses - 1
+
+
+def blocks_outside(pool: IPNetwork, block_size: int, kept: AddressSet) -> Iterator[IPNetwork]:
+    """Iterate, ascending, over the blocks of `pool` that are not wholly inside `kept`."""
+    base, step = int(pool.network_address), 1 << (pool.max_prefixlen - block_size)
+    count, at = 1 << (block_size - pool.prefixlen), 0
+    gaps = [
+        (-((base - first) // step), (last + 1 - base) // step)
+        for family, first, last in kept.intervals
+        if family == pool.version
+    ]
+    for start, end in [*gaps, (count, count)]:
+        while at < min(start, count):
+            yield network_at(pool.version, base + at * step, block_size)
+            at += 1
+        at = max(at, end)
 
 
 def _interval(text: str) -> Interval | None:

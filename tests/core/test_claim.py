@@ -220,3 +220,15 @@ def test_a_block_that_vanishes_while_it_is_looked_at_is_claimed_or_else_passed_o
 
     expected = open_ if reserved else victim
     assert address == str(parse_network(expected).network_address)
+
+
+def test_the_last_block_that_a_reservation_leaves_of_a_huge_pool_is_found():
+    world = World().pool("p6", "fd00::/64", blockSize=122)
+    world.reserve("low", "fd00::/65", "fd00::8000:0:0:0/66").reserve(
+        "high", *(f"fd00::{0xC000 | 1 << bit:x}:0:0:0/{64 + 16 - bit}" for bit in range(14))
+    )
+    world.reserve("rest", *(f"fd00::c000:0:0:{1 << bit:x}/{128 - bit}" for bit in range(6, 16)))
+    world.reserve("more", *(f"fd00::c000:0:{1 << bit:x}:0/{112 - bit}" for bit in range(16)))
+    world.reserve("most", *(f"fd00::c000:{1 << bit:x}:0:0/{96 - bit}" for bit in range(16)))
+
+    assert ["fd00::c000:0:0:0"] == world.addresses(add("c1", families=(6,)))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolmgr.cidr import parse_address, parse_network
-from poolmgr.core.reservation import NOTHING, AddressSet, interval_of
+from poolmgr.core.reservation import NOTHING, AddressSet, blocks_outside, interval_of
 from tests.strategies import QUICK
 
 
@@ -171,3 +171,21 @@ def test_families_that_touch_as_numbers_stay_apart():
     )
 
     assert 2 == len(AddressSet.union_of([first6, last4]).intervals)
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [
+        ([], ["10.0.0.0", "10.0.0.4", "10.0.0.8", "10.0.0.12"]),
+        (["10.0.0.0/30"], ["10.0.0.4", "10.0.0.8", "10.0.0.12"]),
+        (["10.0.0.1", "10.0.0.6/31"], ["10.0.0.0", "10.0.0.4", "10.0.0.8", "10.0.0.12"]),
+        (["10.0.0.4/30", "10.0.0.12/30", "fd00::/8"], ["10.0.0.0", "10.0.0.8"]),
+        (["9.0.0.0/8", "10.0.0.0/29"], ["10.0.0.8", "10.0.0.12"]),
+        (["10.0.0.8/29", "10.0.0.16/28", "11.0.0.0/8"], ["10.0.0.0", "10.0.0.4"]),
+        (["0.0.0.0/0"], []),
+    ],
+)
+def test_blocks_outside_a_set_are_those_not_wholly_inside(kept, left):
+    blocks = blocks_outside(parse_network("10.0.0.0/28"), 30, AddressSet.of(kept))
+
+    assert left == [str(block.network_address) for block in blocks]
