@@ -134,6 +134,20 @@ PLANNER = (
         f"{OVERTAKEN}[a DEL, by another cooldown]",
     ),
     without(
+        "deleted-blindly",
+        RELEASE,
+        "draft.compare(key)  # an ADD may land between our look and the fence",
+        f"{OVERTAKEN}[a DEL of nothing, by its ADD]",
+    ),
+    Mutant(
+        name="torn-facts",
+        path="poolmgr/core/held.py",
+        old="draft.need_since(records.handle_key(handle), *(",
+        new="draft.need(*(",
+        node=f"{PLAN_TESTS}::test_what_a_handle_says_is_not_judged_by_blocks_read_before_it",
+        slow=True,
+    ),
+    without(
         "no-label-compare",
         RELEASE,
         'draft.compare(records.resource_key("nodes", host))  # the label may come back',

@@ -94,6 +94,20 @@ class Draft:
         if unknown or lacking:
             raise Missing(Fetch(keys=frozenset(unknown), ranges=lacking.ranges))
 
+    def need_since(self, changed: str, *keys: str) -> None:
+        """
+        Make sure that `keys` were read no earlier than the last change of `changed`.
+
+        Raises:
+            Missing: They were not.
+        """
+        fact = self._snapshot.find(changed)
+        since = fact.value.mod_revision if fact is not None and fact.value is not None else 0
+        known = {key: self._snapshot.find(key) for key in keys}
+        old = frozenset(k for k, f in known.items() if f is None or f.revision < since)
+        if old:
+            raise Missing(Fetch(keys=old))
+
     def block(self, cidr: IPNetwork) -> Block | None:
         """Return a block as it is now, cold addresses collected; None = there is none."""
         block = self._value(records.block_key(cidr), records.decode_block, Block)

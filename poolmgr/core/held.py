@@ -43,7 +43,7 @@ def blocks_of(draft: Draft, handle: str) -> list[Block]:
     draft.need(records.handle_key(handle))
     stored = draft.handle(handle)
     cidrs = [] if stored is None else list(stored.blocks)
-    draft.need(*(records.block_key(cidr) for cidr in cidrs))
+    draft.need_since(records.handle_key(handle), *(records.block_key(cidr) for cidr in cidrs))
     return [block for cidr in cidrs if (block := draft.block(cidr)) is not None]
 
 

@@ -37,6 +37,8 @@ def recognised(request: Request, planned: Answer, snapshot: Snapshot, now_ns: in
     """Tell whether the assignment `planned` for `request` is stored."""
     if not isinstance(request, (AutoAssign, AssignIP)) or request.handle is None:
         return False
+    if request.attachment is not None:
+        return False  # planned again, it finds what it holds, and that its DEL has not passed
     so_far = request.so_far if isinstance(request, AutoAssign) else ()
     before = {allocation.address for allocation in so_far}
     new = [a for a in _allocations(planned) if a.address not in before]

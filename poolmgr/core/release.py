@@ -76,6 +76,8 @@ def plan_release_by_handle(
     if len(work) > PART:
         return replace(request, so_far=tuple(freed))
     if request.attachment is not None:
+        for key in keys:
+            draft.compare(key)  # an ADD may land between our look and the fence
         draft.put(session[0], draft.session(request.host).bump(request.attachment.digest))
     return Released(released=tuple(freed))
 

@@ -18,10 +18,15 @@ Rules:
 The endpoint in use stays in use until it cannot be connected to; then the next one takes over.
 """
 
+import os
 import time
 from collections.abc import Iterable
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+# What gRPC would print on standard error is in the errors' texts, too.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
@@ -55,6 +60,8 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    # etcd's own client takes no way through a proxy either.
+    ("grpc.enable_http_proxy", 0),
     # A peer that hangs is noticed while calls wait for it. Not while the channel is idle: etcd
     # closes a connection that is pinged without a call ("too_many_pings", after 15 s).
     ("grpc.keepalive_time_ms", 5000),  # the least that etcd allows
@@ -67,78 +74,93 @@ _OPTIONS = (
 _LONGEST_DETAILS = 300
 
 
-class _NotConnectedError(StoreUnavailableError):
-    """The next endpoint may be tried."""
+class _Then(Enum):
+    """What can be done about an error here; by default it is left to the caller."""
+
+    NEXT = "try the next endpoint"
+    LOGIN = "log in again with the next call"
 
 
-class _LoggedOutError(StoreUnavailableError):
-    """The token in use is worth nothing any more."""
+class _Row(NamedTuple):
+    """
+    What an error means.
+
+    Attributes:
+        status: Of gRPC; "" = any.
+        text: Part of the details; "" = any.
+        kind: The class for a commit.
+        reason: What is said of etcd.
+    """
+
+    status: str
+    text: str
+    kind: type[StoreError]
+    reason: str
+    then: _Then | None = None
 
 
+_NO_CONNECTION = "cannot be reached"
+_NO_ADDRESS = "cannot be found"
 _TOO_LARGE = "takes no request of this size"
 _IS_FULL = "is full; compact it, defragment every member, then: etcdctl alarm disarm"
+_UNAVAILABLE, _REFUSED = StoreUnavailableError, StoreRefusedError
 
-_ERRORS: tuple[tuple[str, str, type[StoreError], str], ...] = (
+# The first row that fits counts. For a read, and for logging in, StoreUnavailableError takes the
+# place of CommitUnknownError.
+_ERRORS = (
     # There was no connection to send anything on.
-    ("UNAVAILABLE", "failed to connect to all", _NotConnectedError, "cannot be reached"),
-    ("UNAVAILABLE", "DNS resolution failed", _NotConnectedError, "cannot be found"),
+    _Row("UNAVAILABLE", "failed to connect to all", _UNAVAILABLE, _NO_CONNECTION, _Then.NEXT),
+    _Row("UNAVAILABLE", "errors resolving", _UNAVAILABLE, _NO_ADDRESS, _Then.NEXT),
+    _Row("UNAVAILABLE", "DNS resolution failed", _UNAVAILABLE, _NO_ADDRESS, _Then.NEXT),
     # Turned away at the door: more than 5,000 entries wait to be applied.
-    ("RESOURCE_EXHAUSTED", "too many requests", StoreUnavailableError, "is overloaded"),
-    ("UNKNOWN", "too many requests", StoreUnavailableError, "is overloaded"),
+    _Row("RESOURCE_EXHAUSTED", "too many requests", _UNAVAILABLE, "is overloaded"),
+    _Row("UNKNOWN", "too many requests", _UNAVAILABLE, "is overloaded"),
     # The whole cluster refuses every transaction with a put in it, until somebody makes room.
-    ("RESOURCE_EXHAUSTED", "database space exceeded", StoreRefusedError, _IS_FULL),
+    _Row("RESOURCE_EXHAUSTED", "space exceeded", _REFUSED, _IS_FULL),
     # The server's limit on what it reads, 2 MiB. Our own limit is spelled with a capital R.
-    ("RESOURCE_EXHAUSTED", "grpc: received message larger", StoreRefusedError, _TOO_LARGE),
+    _Row("RESOURCE_EXHAUSTED", "grpc: received message larger", _REFUSED, _TOO_LARGE),
     # Checked before anything is proposed. The planner keeps the limits, so the mistake is ours.
-    ("INVALID_ARGUMENT", "request is too large", StoreRefusedError, _TOO_LARGE),
-    ("INVALID_ARGUMENT", "too many operations", StoreRefusedError, _TOO_LARGE),
-    ("INVALID_ARGUMENT", "duplicate key", StoreRefusedError, "takes no key twice"),
+    _Row("INVALID_ARGUMENT", "request is too large", _REFUSED, _TOO_LARGE),
+    _Row("INVALID_ARGUMENT", "too many operations", _REFUSED, _TOO_LARGE),
+    _Row("INVALID_ARGUMENT", "duplicate key", _REFUSED, "takes no key twice"),
     # A token lives five minutes in one member's memory; users or roles were changed meanwhile.
     # Both are seen before the transaction is applied.
-    ("UNAUTHENTICATED", "invalid auth token", _LoggedOutError, "has forgotten the login"),
-    ("INVALID_ARGUMENT", "auth store is old", _LoggedOutError, "has new permissions"),
+    _Row("UNAUTHENTICATED", "auth token", _UNAVAILABLE, "forgot the login", _Then.LOGIN),
+    _Row("INVALID_ARGUMENT", "store is old", _UNAVAILABLE, "forgot the login", _Then.LOGIN),
     # Who asks is settled before what is asked.
-    ("INVALID_ARGUMENT", "user name is empty", StoreRefusedError, "wants user and password"),
-    ("INVALID_ARGUMENT", "authentication failed", StoreRefusedError, "refuses the password"),
-    ("PERMISSION_DENIED", "", StoreRefusedError, "does not permit this to the user"),
+    _Row("INVALID_ARGUMENT", "user name is empty", _REFUSED, "wants user and password"),
+    _Row("INVALID_ARGUMENT", "authentication failed", _REFUSED, "refuses the password"),
+    _Row("PERMISSION_DENIED", "", _REFUSED, "does not permit this to the user"),
     # The member has found that its data differ from the others', and has stopped.
-    ("DATA_LOSS", "corrupt cluster", StoreRefusedError, "has corrupt data"),
+    _Row("DATA_LOSS", "corrupt cluster", _REFUSED, "has corrupt data"),
     # Only reads name a revision. If it is a future one, a snapshot was restored.
-    ("OUT_OF_RANGE", "has been compacted", CompactedError, "has dropped the revision"),
-    ("OUT_OF_RANGE", "is a future revision", CompactedError, "does not have the revision"),
+    _Row("OUT_OF_RANGE", "has been compacted", CompactedError, "dropped the revision"),
+    _Row("OUT_OF_RANGE", "is a future revision", CompactedError, "lacks the revision"),
     # Whatever answers there did not know what was asked.
-    ("UNIMPLEMENTED", "", StoreRefusedError, "is not an etcd of version 3"),
+    _Row("UNIMPLEMENTED", "", _REFUSED, "is not an etcd of version 3"),
     # Has happened, or has not, or will: our deadline, "request timed out", "leader changed", a
     # broken connection, a member without quorum (UNKNOWN, after 7 s), an answer too large.
-    ("", "", CommitUnknownError, "gave no answer that can be trusted"),
+    _Row("", "", CommitUnknownError, "gave no answer that can be trusted"),
 )
-"""
-Status, part of its details ("" = any), class, and what is said of etcd. The first row that fits
-counts. For a read, and for logging in, CommitUnknownError stands for StoreUnavailableError.
-"""
 
 
-def _error_for(error: grpc.RpcError, endpoint: Endpoint, *, writes: bool) -> StoreError:
-    """Look up what `error` means for a call that wrote, or did not."""
+def _row_of(error: grpc.RpcError) -> _Row:
     status, details = error.code().name, error.details() or ""
-    kind, reason = next(
-        (kind, reason)
-        for code, text, kind, reason in _ERRORS
-        if code in ("", status) and text in details
-    )
-    if kind is CommitUnknownError and not writes:
+    return next(row for row in _ERRORS if row.status in ("", status) and row.text in details)
+
+
+def _failure(error: grpc.RpcError, endpoint: Endpoint, *, wrote: bool) -> StoreError:
+    """Make the error for a call that may have written, or cannot have."""
+    row = _row_of(error)
+    kind = row.kind
+    if kind is CommitUnknownError and not wrote:
         kind = StoreUnavailableError
-    return kind(f"etcd at {endpoint} {reason} ({status}: {details[:_LONGEST_DETAILS]})")
+    details = (error.details() or "")[:_LONGEST_DETAILS]
+    return kind(f"etcd at {endpoint} {row.reason} ({error.code().name}: {details})")
 
 
 class _Connection:
-    """
-    A channel to one endpoint; it connects with its first call.
-
-    Attributes:
-        kv: The stub whose methods are the calls.
-        metadata: Goes with every call; carries the token of a user with password.
-    """
+    """A channel to one endpoint; it connects with its first call."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         if endpoint.scheme == "https":
@@ -150,8 +172,8 @@ class _Connection:
             self._channel = grpc.secure_channel(endpoint.target, credentials, _OPTIONS)
         else:
             self._channel = grpc.insecure_channel(endpoint.target, _OPTIONS)
-        self.kv = etcdrpc.KVStub(self._channel)
-        self.metadata: tuple[tuple[str, str], ...] = ()
+        self._kv = etcdrpc.KVStub(self._channel)
+        self._metadata: tuple[tuple[str, str], ...] = ()  # the token of a user with password
 
     def log_in(self, username: str, password: str, timeout_s: float) -> None:
         """
@@ -167,7 +189,21 @@ class _Connection:
             if "authentication is not enabled" in (err.details() or ""):
                 return
             raise
-        self.metadata = (("token", answer.token),)
+        self._metadata = (("token", answer.token),)
+
+    def call(self, method: str, request: Any, timeout_s: float) -> Any:
+        """
+        Call a method of etcd's KV service.
+
+        Raises:
+            grpc.RpcError: It failed.
+            StoreUnavailableError: The channel was closed before.
+        """
+        call = getattr(self._kv, method)
+        try:
+            return call(request, timeout=timeout_s, metadata=self._metadata)
+        except ValueError as err:  # what gRPC says to a call on a closed channel
+            raise StoreUnavailableError("the store was closed, nothing was sent") from err
 
     def close(self) -> None:
         self._channel.close()
@@ -226,38 +262,37 @@ class EtcdStore:
         If that cannot be connected to, the others are tried once, in order.
         """
         deadline = time.monotonic() + timeout_s
-        failure = StoreUnavailableError("no time was left to ask etcd")
+        failure: StoreError = StoreUnavailableError("no time was left to ask etcd")
+        cause: grpc.RpcError | None = None
         for _ in self._endpoints:
             if time.monotonic() >= deadline:
                 break
             at = self._current
+            endpoint = self._endpoints[at]
+            wrote = False
             try:
-                return self._call_at(
-                    self._endpoints[at], method, request, deadline, writes=writes
-                )
-            except _NotConnectedError as err:
-                failure = err
-                self._current = (at + 1) % len(self._endpoints)
-        raise failure
-
-    def _call_at(
-        self, endpoint: Endpoint, method: str, request: Any, deadline: float, *, writes: bool
-    ) -> Any:
-        connection = self._connection_to(endpoint, deadline)
-        call = getattr(connection.kv, method)
-        timeout_s = deadline - time.monotonic()
-        try:
-            return call(request, timeout=timeout_s, metadata=connection.metadata)
-        except grpc.RpcError as err:
-            error = _error_for(err, endpoint, writes=writes)
-            if isinstance(error, _LoggedOutError):
-                self._connections.pop(endpoint, None)
-            raise error from err
-        except ValueError as err:  # what gRPC says to a call on a closed channel
-            raise StoreUnavailableError("the store was closed, nothing was sent") from err
+                connection = self._connection_to(endpoint, deadline)
+                wrote = writes
+                return connection.call(method, request, deadline - time.monotonic())
+            except grpc.RpcError as err:
+                failure, cause = _failure(err, endpoint, wrote=wrote), err
+            match _row_of(cause).then:
+                case _Then.NEXT:
+                    self._current = (at + 1) % len(self._endpoints)
+                case _Then.LOGIN:
+                    self._connections.pop(endpoint, None)
+                    break
+                case None:
+                    break
+        raise failure from cause
 
     def _connection_to(self, endpoint: Endpoint, deadline: float) -> _Connection:
-        """Return the connection to `endpoint`; if threads race to make it, the first one's."""
+        """
+        Return the connection to `endpoint`; if threads race to make it, the first one's.
+
+        Raises:
+            grpc.RpcError: Logging in failed.
+        """
         if known := self._connections.get(endpoint):
             return known
         made = _Connection(endpoint, self._settings)
@@ -265,9 +300,9 @@ class EtcdStore:
         if username and password:
             try:
                 made.log_in(username, password, deadline - time.monotonic())
-            except grpc.RpcError as err:
+            except grpc.RpcError:
                 made.close()
-                raise _error_for(err, endpoint, writes=False) from err
+                raise
         kept = self._connections.setdefault(endpoint, made)
         if kept is not made:
             made.close()

@@ -226,6 +226,10 @@ OVERTAKEN = {
         stale_affinity,
         lambda w: w.put(OTHERS, w.value(OTHERS) + b" "),
     ),
+    "a DEL of nothing, by its ADD": (
+        lambda w: w.decide([delete("c1")])[0],
+        lambda w: w.ask(add("c1")),
+    ),
     "a DEL, by another cooldown": (
         delete_of_one,
         lambda w: w.configure(ipCooldownSeconds=60),
@@ -258,6 +262,19 @@ def test_p7_a_plan_fails_when_it_is_overtaken(what):
     overtake(world)
 
     assert isinstance(world.store.commit(decided.txn), Conflict)
+
+
+def test_what_a_handle_says_is_not_judged_by_blocks_read_before_it():
+    world = small_world()
+    world.ask(add("other"))
+    _, before = world.decide([add("c1")])
+    world.ask(add("c1"))
+    handle = Fetch(keys=frozenset({records.handle_key("net1.c1")}))
+
+    decided = plan([add("c1")], before.merge(world.store.read(handle)), world.now_ns, SEED)
+
+    assert isinstance(decided, Fetch)
+    assert all("/assignment/" in key for key in decided.keys)
 
 
 def test_p7_a_plan_fails_when_the_data_is_another():

@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -93,6 +95,12 @@ ERRORS: list[tuple[grpc.StatusCode, str, type[StoreError], type[StoreError]]] = 
         grpc.StatusCode.UNAVAILABLE,
         "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: "
         "Failed to connect to remote host: connect: Connection refused (111)",
+        StoreUnavailableError,
+        StoreUnavailableError,
+    ),
+    (
+        grpc.StatusCode.UNAVAILABLE,
+        "errors resolving etcd.invalid:2379: [field:hostname lookup error: Domain name not found]",
         StoreUnavailableError,
         StoreUnavailableError,
     ),
@@ -248,8 +256,7 @@ def test_an_error_means_what_its_row_says(
         with pytest.raises(StoreError) as read:
             store.read(READ)
 
-    assert isinstance(commit.value, on_commit)
-    assert isinstance(read.value, on_read)
+    assert (type(commit.value), type(read.value)) == (on_commit, on_read)
     assert isinstance(commit.value.__cause__, grpc.RpcError)
     assert commit.value.definite == (on_commit is not CommitUnknownError)
     assert read.value.definite
@@ -260,8 +267,8 @@ def test_every_row_of_the_table_has_its_error():
     def row_of(status: grpc.StatusCode, details: str) -> int:
         return next(
             at
-            for at, (code, text, *_) in enumerate(etcd._ERRORS)
-            if code in ("", status.name) and text in details
+            for at, row in enumerate(etcd._ERRORS)
+            if row.status in ("", status.name) and row.text in details
         )
 
     rows = [row_of(status, details) for status, details, *_ in ERRORS]
@@ -290,6 +297,36 @@ def test_a_refused_connection_is_definite(dead_endpoint: str, call):
         call(store)
 
     assert "cannot be reached" in str(failure.value)
+
+
+def test_a_name_that_nobody_knows_is_definite():
+    with opened("etcd.invalid:2379") as store, pytest.raises(StoreUnavailableError):
+        store.commit(CREATE, timeout_s=30)
+
+
+def test_no_proxy_is_used(store: EtcdStore, monkeypatch: pytest.MonkeyPatch):
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:1")
+
+    committed(store.commit(CREATE))
+
+
+def test_grpc_prints_nothing_of_its_own(etcd_endpoint: str):
+    program = (
+        "from poolmgr.core.txn import Fetch\n"
+        "from poolmgr.store.etcd import EtcdStore\n"
+        "from poolmgr.store.settings import Settings\n"
+        f"store = EtcdStore(Settings(endpoints=('https://{etcd_endpoint}',)))\n"
+        "try: store.read(Fetch())\n"
+        "except Exception as err: print(type(err).__name__)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("StoreUnavailableError\n", "")
 
 
 def test_a_silent_etcd_leaves_a_commit_unknown_and_a_read_unavailable(stopped: EtcdStore):
