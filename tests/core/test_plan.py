@@ -189,6 +189,11 @@ def delete_of_one(world: World) -> Plan:
     return world.decide([delete("c1")])[0]
 
 
+def delete_of_nothing(world: World) -> Plan:
+    world.ask(delete("other"))
+    return world.decide([delete("c1")])[0]
+
+
 def delete_that_strays(world: World) -> Plan:
     world.node("node-a", rack="r1")
     world.ask(add("c1"))
@@ -227,7 +232,7 @@ OVERTAKEN = {
         lambda w: w.put(OTHERS, w.value(OTHERS) + b" "),
     ),
     "a DEL of nothing, by its ADD": (
-        lambda w: w.decide([delete("c1")])[0],
+        delete_of_nothing,
         lambda w: w.ask(add("c1")),
     ),
     "a DEL, by another cooldown": (

@@ -126,7 +126,7 @@ class Rivals:
         }
         return Faults(**sets, delay=self.random.choice((0, 1, 3, 8)))
 
-    def engine(self, host: str) -> tuple[IPAM, Porous]:  # noqa: ARG002 - a test may share engines
+    def engine(self, host: str) -> tuple[IPAM, Porous]:
         """Make an engine for one call, and its store."""
         store = Porous(self.world.store, self.between, lambda: self.random.random() < 0.02)
         return IPAM(store, clock=lambda: self.now_ns), store
