@@ -1,5 +1,6 @@
 """Fixtures and options for all tests."""
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -20,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--update-golden", action="store_true", help="rewrite expected outputs with actual ones"
     )
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C: a shell's background jobs ignore it, and what they start inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
