@@ -105,8 +105,8 @@ _TOO_LARGE = "takes no request of this size"
 _IS_FULL = "is full; compact it, defragment every member, then: etcdctl alarm disarm"
 _UNAVAILABLE, _REFUSED = StoreUnavailableError, StoreRefusedError
 
-# The first row that fits counts. For a read, and for logging in, StoreUnavailableError stands in
-# for CommitUnknownError.
+# The first row that fits counts. For a read, and for logging in, StoreUnavailableError takes
+# the place of CommitUnknownError.
 _ERRORS = (
     # There was no connection to send anything on.
     _Row("UNAVAILABLE", "failed to connect to all", _UNAVAILABLE, _NO_CONNECTION, _Then.NEXT),

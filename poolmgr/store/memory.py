@@ -123,12 +123,7 @@ class MemoryStore:
                 raise CompactedError(f"the store cannot compact revision {revision}")
             self._compacted = revision
             for key, versions in self._history.items():
-                current = _at(versions, revision)
-                newer = versions[current + 1 :]
-                keep = versions[current : current + 1] if current >= 0 else []
-                self._history[key] = [each for each in keep if each[1] is not None] + newer
-            self._keys = [key for key in self._keys if self._history[key]]
-            self._history = {key: self._history[key] for key in self._keys}
+                self._history[key] = versions[max(_at(versions, revision), 0) :]
 
     def _begin(self) -> None:
         """Count an operation, and apply the late commits that are due."""

@@ -299,11 +299,6 @@ def test_a_refused_connection_is_definite(dead_endpoint: str, call):
     assert "cannot be reached" in str(failure.value)
 
 
-def test_a_name_that_nobody_knows_is_definite():
-    with opened("etcd.invalid:2379") as store, pytest.raises(StoreUnavailableError):
-        store.commit(CREATE, timeout_s=30)
-
-
 def test_no_proxy_is_used(store: EtcdStore, monkeypatch: pytest.MonkeyPatch):
     for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -312,12 +307,15 @@ def test_no_proxy_is_used(store: EtcdStore, monkeypatch: pytest.MonkeyPatch):
     committed(store.commit(CREATE))
 
 
-def test_grpc_prints_nothing_of_its_own(etcd_endpoint: str):
+def test_grpc_prints_nothing_of_its_own(tmp_path: Path):
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text("no certificate")
     program = (
         "from poolmgr.core.txn import Fetch\n"
         "from poolmgr.store.etcd import EtcdStore\n"
         "from poolmgr.store.settings import Settings\n"
-        f"store = EtcdStore(Settings(endpoints=('https://{etcd_endpoint}',)))\n"
+        f"settings = Settings(endpoints=('https://127.0.0.1:1',), ca_file={str(ca_file)!r})\n"
+        "store = EtcdStore(settings)\n"
         "try: store.read(Fetch())\n"
         "except Exception as err: print(type(err).__name__)"
     )
@@ -429,6 +427,18 @@ def test_a_range_larger_than_grpcs_usual_limit_is_read(store: EtcdStore):
 
 def test_an_endpoint_that_refuses_gives_way_to_the_next(dead_endpoint: str, proxy: GrpcProxy):
     with opened(dead_endpoint, proxy.endpoint) as store:
+        committed(store.commit(CREATE))
+
+    assert proxy.counts["commit"] == 1
+
+
+@pytest.mark.parametrize("status_and_details", [each[:2] for each in ERRORS[:3]])
+def test_a_commit_that_was_certainly_not_sent_goes_to_the_next_endpoint(
+    refusing: GrpcProxy, proxy: GrpcProxy, status_and_details
+):
+    refusing.refuse = status_and_details
+
+    with opened(refusing.endpoint, proxy.endpoint) as store:
         committed(store.commit(CREATE))
 
     assert proxy.counts["commit"] == 1

@@ -120,7 +120,7 @@ class Rivals:
                     self.promises[at] = Promise(host)
 
     def _faults(self) -> Faults:
-        share = self.random.choice((0.02, 0.1, 0.2))
+        share = self.random.choice((0.1, 0.2))
         sets = {
             kind: {n for n in FAULTY_COMMITS if self.random.random() < share} for kind in FAULTS
         }
@@ -135,7 +135,7 @@ class Rivals:
 
     def between(self) -> None:
         """Let others in, now and then."""
-        if len(self.under_way) < self.deepest and self.random.random() < 0.2:
+        if len(self.under_way) < self.deepest and self.random.random() < 0.3:
             self.step()
 
     def step(self) -> None:
@@ -144,7 +144,7 @@ class Rivals:
         owner = self.random.choice([o for o in self.promises if self._is_near(o)])
         self.under_way.append(owner)
         draw = self.random.random()
-        if draw < 0.12:
+        if draw < 0.07:
             self.edit()
         elif draw < 0.6:
             self.add(owner)
@@ -154,7 +154,7 @@ class Rivals:
 
     def _is_near(self, owner: Owner) -> bool:
         """Tell whether `owner` may come next: in a call, mostly one of the same container."""
-        if not self.under_way or self.random.random() < 0.2:
+        if not self.under_way or self.random.random() < 0.1:
             return True
         near = self.under_way[-1]
         return owner == near or str(owner)[:-4] == str(near)[:-4]
@@ -212,7 +212,7 @@ class Rivals:
             count = dict.fromkeys(families, 1)
             attributes = {"node": host, "network": owner.network, "interface": owner.interface}
             who |= {"handle": owner.handle, "attachment": owner, "attributes": attributes}
-        if self.random.random() < 0.2:
+        if self.random.random() < 0.1:
             cidr = parse_network(POOLS["p4" if 4 in families else "p6"][0])
             return AssignIP(addresses=(cidr[self.random.randrange(64)],), **who)
         return AutoAssign(count=count, **who)
@@ -262,7 +262,7 @@ class Rivals:
     # What administrators do
 
     def edit(self) -> None:
-        """Change a resource, the configuration or the epoch, or take blocks from their hosts."""
+        """Change resources, configuration or epoch, or take blocks from their hosts."""
         name = self.random.choice(list(POOLS))
         cidr = parse_network(POOLS[name][0])
         match self.random.randrange(5):
