@@ -25,6 +25,7 @@ BEYOND = (
     "tests/interop/",
     "tests/store/test_etcd_container.py",
     "tests/test_dev.py",
+    "tests/test_ipam_faults.py",
     "tests/test_layout.py",
     "tests/test_mutants.py",
     "tests/test_scenarios.py",
