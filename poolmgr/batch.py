@@ -11,8 +11,8 @@ at once, and under load the commit's own latency forms the batch.
 
 Rules:
 
-1. A caller returns as soon as its own answer is there, or its deadline has passed while it was
-   still queued.
+1. A caller returns as soon as its own answer is there, the leader when its batch is done; or
+   its deadline has passed while it was still queued.
 2. The leader serves others only in the batch that holds its own request.
 3. An unexpected error of the worker reaches every caller of the batch; none waits for ever.
 

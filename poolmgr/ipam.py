@@ -29,7 +29,7 @@ from typing import TypeVar
 from poolmgr.batch import Batcher, Ticket
 from poolmgr.core import records
 from poolmgr.core.plan import Plan, plan
-from poolmgr.core.recognise import Answer, completed, is_provable, recognised
+from poolmgr.core.recognise import Answer, completed, is_provable, partial, recognised
 from poolmgr.core.request import (
     AffinitiesReleased,
     Assigned,
@@ -52,6 +52,7 @@ from poolmgr.errors import (
     CommitUnknownError,
     ContentionError,
     CorruptStateError,
+    PoolmgrError,
     StoreError,
     StoreUnavailableError,
 )
@@ -216,7 +217,7 @@ class IPAM:
                     ticket.work.last = error
             except StoreError as error:
                 for ticket in waiting:
-                    ticket.fail(ticket.work.unknown or error)
+                    _end(ticket, ticket.work.unknown or error)
                 return
             pause_s = min(max(pause_s * 2, SHORTEST_PAUSE_S), LONGEST_PAUSE_S) if again else 0.0
             if waiting and pause_s:
@@ -288,8 +289,19 @@ def _deliver(waiting: list[_Ticket], decided: Plan) -> list[_Ticket]:
     left = waiting[len(decided.outcomes) :]
     for ticket, request in zip(left, decided.rest, strict=True):
         if request is not ticket.work.request:  # one part is done, and its fate is known
-            ticket.work.request, ticket.work.unknown, ticket.work.maybe = request, None, []
+            ticket.work.request, ticket.work.unknown = request, None
+            if isinstance(request, AutoAssign):
+                ticket.work.maybe = []  # a release still owes its caller what it may have freed
     return left
+
+
+def _end(ticket: _Ticket, error: PoolmgrError) -> None:
+    """Tell a caller that it ends here, with what earlier parts gave it, if they did."""
+    given = partial(ticket.work.request, error) if error.definite else None
+    if given is None:
+        ticket.fail(error)
+    else:
+        ticket.settle(given)
 
 
 def _note_unknown(
@@ -345,7 +357,7 @@ def _in_time(waiting: list[_Ticket]) -> list[_Ticket]:
                 call.unknown or ContentionError("the caller is gone; nothing was written")
             )
         elif now >= call.deadline:
-            ticket.fail(call.unknown or call.last or ContentionError(_GAVE_UP))
+            _end(ticket, call.unknown or call.last or ContentionError(_GAVE_UP))
         else:
             left.append(ticket)
     return left

@@ -184,7 +184,7 @@ PLANNER = (
     Mutant(
         name="half-dual-stack",
         path="poolmgr/core/assign.py",
-        old="if request.attachment is not None or isinstance(error, NoMatchingPoolError):",
+        old="if first or request.attachment is not None:",
         new="if False:",
         node=f"{PLAN_TESTS}::test_a_refusal_keeps_nothing_of_the_family_that_was_granted",
         slow=True,
@@ -200,8 +200,8 @@ PLANNER = (
     Mutant(
         name="masked-unknown",
         path="poolmgr/ipam.py",
-        old="ticket.fail(ticket.work.unknown or error)",
-        new="ticket.fail(error)",
+        old="_end(ticket, ticket.work.unknown or error)",
+        new="_end(ticket, error)",
         node="tests/test_ipam.py",
         slow=True,
     ),

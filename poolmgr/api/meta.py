@@ -255,7 +255,10 @@ class Resource(Model):
         Raises:
             ValueError: It cannot be understood; the message says why in one line.
         """
-        obj = json.loads(raw)
+        try:
+            obj = json.loads(raw)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(obj, dict) or not isinstance(obj.get("metadata"), dict):
             raise ValueError("not a JSON object with metadata")  # noqa: TRY004 - garbage of any sort is a ValueError
         data = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}

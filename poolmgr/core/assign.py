@@ -131,7 +131,8 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
         except Missing as missing:
             lacking |= missing.fetch
         except RefusedError as error:
-            if request.attachment is not None or isinstance(error, NoMatchingPoolError):
+            first = isinstance(error, NoMatchingPoolError) and not request.so_far
+            if first or request.attachment is not None:
                 raise
             shortfall[family] = error
     if lacking:
@@ -173,13 +174,16 @@ def _search(search: _Search, family: int) -> None:
     ]
     keys = (key for cidr, _ in mine for key in _keys_of_own(request.host, cidr))
     draft.need(*keys)
+    owned = 0
     for cidr, candidate in mine:
         if search.done:
             return
-        if (block := use_own(draft, request.host, cidr)) is not None:
+        block = use_own(draft, request.host, cidr, candidate.pool.spec.block_size)
+        if block is not None:
+            owned += 1
             search.take(block, candidate)
     if not search.done:
-        _claim_more(search, own, len(mine))
+        _claim_more(search, own, owned)
     if not search.done:
         _borrow(search)
 

@@ -54,7 +54,7 @@ def own_blocks(draft: Draft, host: str, family: int) -> list[IPNetwork]:
     return [block for key in keys if (block := records.block_of_key(key)) is not None]
 
 
-def use_own(draft: Draft, host: str, cidr: IPNetwork) -> Block | None:
+def use_own(draft: Draft, host: str, cidr: IPNetwork, block_size: int) -> Block | None:
     """
     Return the host's own block, ready to be assigned from.
 
@@ -65,6 +65,10 @@ def use_own(draft: Draft, host: str, cidr: IPNetwork) -> Block | None:
     key = records.affinity_key(host, cidr)
     draft.need(key, records.block_key(cidr))
     block, affinity = draft.block(cidr), draft.affinity(host, cidr) or Affinity()
+    if block is None and cidr.prefixlen != block_size:
+        draft.compare(records.block_key(cidr))  # it may be made before we call it stale
+        draft.delete(key)
+        return None  # of an earlier pool; made anew, it could lie over blocks of this one
     if block is None:
         draft.compare(key)  # somebody may be taking the affinity away
         block = new_block(cidr, owner(host), draft.now_ns)

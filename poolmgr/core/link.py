@@ -188,7 +188,9 @@ class _Settings:
         length = annotations.get(PREFIX_LENGTH)
         routes, dns = _json(annotations, ROUTES, list), _json(annotations, DNS, dict)
         return cls(
-            prefix_length=int(length) if length is not None and length.isdecimal() else length,
+            prefix_length=int(length)
+            if length is not None and length.isdecimal() and len(length) < 4
+            else length,
             gateway=annotations.get(GATEWAY),
             routes=None if routes is None else tuple(_route(item) for item in routes),
             dns=dns,
@@ -201,7 +203,7 @@ def _json(annotations: Mapping[str, str], name: str, kind: type) -> Any:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, kind):
         what = "a JSON list" if kind is list else "a JSON object"

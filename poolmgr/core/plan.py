@@ -54,8 +54,9 @@ from poolmgr.core.txn import Fetch, Txn
 from poolmgr.errors import PoolmgrError, RefusedError
 
 MAX_OPERATIONS = 120
-"""etcd takes 128 (--max-txn-ops, server/embed/config.go); the rest is headroom."""
+"""Below etcd's limit, --max-txn-ops in server/embed/config.go; the rest is headroom."""
 
+LIMIT_OPERATIONS = 128
 MAX_BYTES = 1024 * 1024
 LIMIT_BYTES = 1536 * 1024
 """etcd's --max-request-bytes."""
@@ -108,7 +109,7 @@ def plan(
         if after is not None and not _fits(after):
             if at > 0:
                 return later
-            if after.size_bytes() > LIMIT_BYTES:
+            if after.size_bytes() > LIMIT_BYTES or after.operations() > LIMIT_OPERATIONS:
                 outcomes.append(Refused(error=_too_big(after)))
                 continue
         draft, txn = fork, after
@@ -176,6 +177,7 @@ def _fits(txn: Txn) -> bool:
 
 def _too_big(txn: Txn) -> RefusedError:
     return RefusedError(
-        f"the request needs a transaction of {txn.size_bytes()} bytes, over {LIMIT_BYTES}; "
+        f"the request needs a transaction of {txn.size_bytes()} bytes and {txn.operations()} "
+        f"operations; etcd takes {LIMIT_BYTES} and {LIMIT_OPERATIONS}; "
         "use pools with a longer blockSize, whose blocks are smaller"
     )

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poolmgr.api import IPPool
+from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, IPNetwork, contains, parse_network
 from poolmgr.core.link import Link, LinkError, LinkPolicy, resolve
 from poolmgr.errors import CorruptStateError, InvalidRequestError, NoMatchingPoolError
@@ -143,8 +144,8 @@ def out_of_service(pool: IPPool) -> str:
         return "is being deleted"
     if pool.spec.disabled:
         return "disabled"
-    size, smallest = pool.spec.block_size, pool.spec.cidr.prefixlen
-    if not smallest <= size <= pool.spec.cidr.max_prefixlen:
+    size, family = pool.spec.block_size, pool.spec.cidr.version
+    if size not in BLOCK_SIZES[family] or size < pool.spec.cidr.prefixlen:
         return f"its blockSize {size} does not fit its CIDR {pool.spec.cidr}"
     for condition in pool.status.conditions if pool.status else ():
         if condition.type == "Allocatable" and condition.status == "False":

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from poolmgr.cidr import IPAddress
 from poolmgr.core.draft import Draft, Missing
+from poolmgr.core.grant import attribute_of
 from poolmgr.core.request import (
     Allocation,
     Assigned,
@@ -29,6 +30,7 @@ from poolmgr.core.request import (
     Request,
 )
 from poolmgr.core.snapshot import Snapshot
+from poolmgr.errors import CorruptStateError, PoolmgrError
 
 Answer = Outcome | Request
 
@@ -44,10 +46,8 @@ def recognised(request: Request, planned: Answer, snapshot: Snapshot, now_ns: in
     new = [a for a in _allocations(planned) if a.address not in before]
     draft = Draft(snapshot, now_ns)
     try:
-        return bool(new) and all(
-            _is_stored(draft, request.handle, allocation) for allocation in new
-        )
-    except Missing:
+        return bool(new) and all(_is_stored(draft, request, allocation) for allocation in new)
+    except (Missing, CorruptStateError):
         return False
 
 
@@ -58,12 +58,29 @@ def is_provable(request: Request) -> bool:
     return True
 
 
+def partial(request: Request, error: PoolmgrError) -> Outcome | None:
+    """Return what a request that ends early was given by its earlier parts; None = nothing."""
+    match request:
+        case AutoAssign(so_far=found) if found:
+            families = [family for family, count in request.count.items() if count]
+            return Assigned(allocations=found, shortfall=dict.fromkeys(families, error))
+        case ReleaseByHandle(so_far=freed) if freed:
+            return Released(released=freed, errors=(error,))
+        case ReleaseIPs(so_far=Released() as answer):
+            return replace(answer, errors=(*answer.errors, error))
+        case _:
+            return None
+
+
 def completed(outcome: Outcome, planned: Answer) -> Outcome:
     """Add to the answer of a release what its unknown predecessor was about to free."""
     if not isinstance(outcome, Released):
         return outcome
     earlier = _released(planned)
-    missing = tuple(address for address in earlier if address not in outcome.released)
+    free = (
+        outcome.unallocated if outcome.errors else earlier
+    )  # a block left alone freed nothing
+    missing = tuple(a for a in earlier if a in free and a not in outcome.released)
     return replace(
         outcome,
         released=(*missing, *outcome.released),
@@ -87,11 +104,11 @@ def _released(planned: Answer) -> tuple[IPAddress, ...]:
     return ()
 
 
-def _is_stored(draft: Draft, handle: str, allocation: Allocation) -> bool:
+def _is_stored(draft: Draft, request: AutoAssign | AssignIP, allocation: Allocation) -> bool:
     block = draft.block(allocation.block)
     if block is None:
         return False
     ordinal = int(allocation.address) - int(block.cidr.network_address)
     attribute = block.attribute_at(ordinal)
     same = block.sequence_numbers.get(ordinal) == allocation.sequence_number
-    return attribute is not None and attribute.owner == handle and same
+    return attribute == attribute_of(request) and same

@@ -35,7 +35,7 @@ from poolmgr.core.request import (
     ReleasePoolAffinities,
 )
 from poolmgr.core.txn import EPOCH_KEY
-from poolmgr.errors import RefusedError
+from poolmgr.errors import CorruptStateError, RefusedError
 
 PART = 24
 """Blocks that one part of a large request touches."""
@@ -62,7 +62,7 @@ def plan_release_by_handle(
     draft.need(EPOCH_KEY, records.CONFIG_KEY, *keys, *node, *session, ranges=(POOLS,))
     work = [
         (handle, b.cidr)
-        for handle in request.handles
+        for handle in dict.fromkeys(request.handles)
         for b in _to_release(draft, request, handle)
     ]
     freed = list(request.so_far)
@@ -202,9 +202,12 @@ def _write(draft: Draft, block: Block, ordinals: list[int], *, host: str, bump: 
 
 def _strayed(draft: Draft, host: str, cidr: IPNetwork) -> bool:
     """Tell whether the enabled pool around a block no longer selects the host."""
-    labels, pool = draft.node_labels(host), pool_of(draft.pools(), cidr, enabled=True)
-    if labels is None or pool is None or selects(pool, labels):
-        return False
+    try:
+        labels, pool = draft.node_labels(host), pool_of(draft.pools(), cidr, enabled=True)
+        if labels is None or pool is None or selects(pool, labels):
+            return False
+    except CorruptStateError:
+        return False  # tidying up must not stop a release
     draft.compare(records.resource_key("nodes", host))  # the label may come back
     draft.compare_range(POOLS)  # the selector may change
     return True

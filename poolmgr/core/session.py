@@ -85,4 +85,4 @@ def _admit(request: Request, session_of: Callable[[str], Session | None]) -> Req
 
 def _number(entry: str) -> int:
     number = entry.rpartition("@")[2]
-    return int(number) if number.isdecimal() else 0
+    return int(number) if number.isdecimal() and len(number) < 20 else 0

@@ -38,6 +38,7 @@ class Listing:
     page: Page
     revision: int
     quiet_until: int
+    content: Mapping[str, KeyValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Snapshot:
         fact = self.keys.get(key)
         for range_, listing in self.ranges.items():
             if key in range_ and (fact is None or fact.revision < listing.revision):
-                fact = Fact(dict(listing.page.items).get(key), listing.revision)
+                fact = Fact(listing.content.get(key), listing.revision)
         probed = self.pages.get(probe(key))
         if probed is not None and (fact is None or fact.revision < probed.revision):
             if not probed.page.items:
@@ -91,7 +92,7 @@ class Snapshot:
     def items(self, range_: Range) -> Iterator[tuple[str, KeyValue]]:
         """Iterate over a range's known content, in key order, newer key facts laid over it."""
         listing = self.ranges[range_]
-        content: dict[str, KeyValue | None] = dict(listing.page.items)
+        content: dict[str, KeyValue | None] = dict(listing.content)
         for key, fact in self.keys.items():
             if key in range_ and fact.revision > listing.revision:
                 content[key] = fact.value
@@ -115,7 +116,10 @@ class Snapshot:
         for range_, page in reading.ranges.items():
             known_ranges = pages if range_.keys_only or range_.limit else ranges
             if range_ not in known_ranges or known_ranges[range_].revision <= reading.revision:
-                known_ranges[range_] = Listing(page, reading.revision, reading.revision)
+                content = dict(page.items)
+                known_ranges[range_] = Listing(
+                    page, reading.revision, reading.revision, content
+                )
         return Snapshot(keys, ranges, pages)
 
     def apply(self, txn: Txn, revision: int) -> "Snapshot":

@@ -376,3 +376,32 @@ def test_a_cold_address_is_collected_when_the_block_is_used():
     world.now_ns += 32_000_000_000
 
     assert ["10.0.0.0"] == world.addresses(add("late"))
+
+
+def test_an_affinity_of_an_earlier_pools_block_size_is_dropped_not_made_anew():
+    world = World().pool("p4", "10.0.0.0/24", blockSize=28)
+    claimed_elsewhere(world, "10.0.0.16/28", "node-b")
+    affinity(world, "10.0.0.0/26", "confirmed")
+
+    world.addresses(add("c1"))
+
+    assert () == world.findings()
+
+
+def test_a_stale_affinity_does_not_count_to_the_limit():
+    world = World().pool("p4", "10.0.0.0/24", blockSize=28).configure(maxBlocksPerHost=1)
+    claimed_elsewhere(world, "10.0.0.16/28", "node-b")
+    affinity(world, "10.0.0.16/28", "pending")
+
+    assert 1 == len(world.addresses(add("c1")))
+
+
+def test_a_later_part_that_no_pool_serves_ends_the_call_with_what_it_has():
+    world = World().pool("p4", "10.0.0.0/24", blockSize=28)
+    (held,) = world.ask(many(1)).allocations
+    world.pool("p4", "10.0.0.0/24", blockSize=28, disabled=True)
+
+    outcome = world.ask(replace(many(5), so_far=(held,)))
+
+    assert (held,) == outcome.allocations
+    assert isinstance(outcome.shortfall[4], NoMatchingPoolError)

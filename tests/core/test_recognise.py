@@ -8,7 +8,7 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, auto_assign, new_block, release
 from poolmgr.core.link import Link
-from poolmgr.core.recognise import Answer, completed, is_provable, recognised
+from poolmgr.core.recognise import Answer, completed, is_provable, partial, recognised
 from poolmgr.core.request import (
     AffinitiesReleased,
     Allocation,
@@ -23,6 +23,7 @@ from poolmgr.core.request import (
     ReleasePoolAffinities,
 )
 from poolmgr.core.snapshot import Snapshot
+from poolmgr.errors import PoolExhaustedError
 from tests.support.facts import known, stored_block
 from tests.support.world import NOON_NS
 
@@ -173,3 +174,32 @@ def test_other_answers_are_left_as_they_are():
     outcome = AffinitiesReleased(blocks=2)
 
     assert outcome is completed(outcome, Released(released=(A,)))
+
+
+def test_a_call_that_ends_early_keeps_what_its_parts_were_given():
+    error = PoolExhaustedError("full")
+    held = Allocation(
+        address=A,
+        block=parse_network("10.0.0.0/30"),
+        pool="p",
+        link=Link(prefix_length=32),
+        sequence_number=1,
+    )
+    assign = AutoAssign(host="node-a", handle="h", count={4: 2}, so_far=(held,))
+    release = ReleaseIPs(releases=(), so_far=Released(released=(A,)))
+
+    assert partial(replace(assign, so_far=()), error) is None
+    assert Assigned(allocations=(held,), shortfall={4: error}) == partial(assign, error)
+    assert Released(released=(A,), errors=(error,)) == partial(release, error)
+    assert Released(released=(A,), errors=(error,)) == partial(
+        ReleaseByHandle(handles=("h",), so_far=(A,)), error
+    )
+
+
+def test_a_block_that_was_left_alone_freed_nothing_of_what_was_planned():
+    error = PoolExhaustedError("left alone")
+    planned = Released(released=(A, B))
+
+    found = completed(Released(released=(), unallocated=(B,), errors=(error,)), planned)
+
+    assert ((B,), ()) == (found.released, found.unallocated)

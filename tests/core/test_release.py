@@ -301,3 +301,15 @@ def test_a_pool_with_many_blocks_is_left_in_parts():
     assert AffinitiesReleased(blocks=60) == outcome
     assert world.commits > 1
     assert {} == world.blocks()
+
+
+@pytest.mark.parametrize("broken", ["ippools", "nodes"])
+def test_a_del_needs_neither_a_sound_selector_nor_a_sound_node(broken):
+    world = World().pool("p4", "10.0.0.0/24").node("node-a")
+    world.ask(add("c1"))
+    if broken == "ippools":
+        world.pool("p4", "10.0.0.0/24", nodeSelector="rack = 'r1'")
+    else:
+        world.put(records.resource_key("nodes", "node-a"), b"{broken")
+
+    assert 1 == len(world.ask(delete("c1")).released)
