@@ -38,7 +38,7 @@ from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import CorruptStateError, RefusedError
 
 PART = 24
-"""Blocks that one part of a large request touches."""
+"""Blocks of 64 addresses, or their like, that one part of a large request touches."""
 
 
 def plan_release_by_handle(
@@ -65,16 +65,17 @@ def plan_release_by_handle(
         for handle in dict.fromkeys(request.handles)
         for b in _to_release(draft, request, handle)
     ]
-    freed = list(request.so_far)
-    for handle, cidr in work[:PART]:
+    freed, touched = list(request.so_far), 0
+    for handle, cidr in work:
+        if touched >= PART * 64:
+            return replace(request, so_far=tuple(freed))
         block = draft.block(cidr)
         assert block is not None
         ordinals = _ordinals(block, handle, request)
         freed += [address_at(block.cidr, ordinal) for ordinal in ordinals]
         _write(draft, block, ordinals, host=request.host, bump=False)
         _count_down(draft, handle, block.cidr, len(ordinals))
-    if len(work) > PART:
-        return replace(request, so_far=tuple(freed))
+        touched += max(64, block.size)
     if request.attachment is not None:
         for key in keys:
             draft.compare(key)  # an ADD may land between our look and the fence

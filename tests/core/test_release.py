@@ -313,3 +313,16 @@ def test_a_del_needs_neither_a_sound_selector_nor_a_sound_node(broken):
         world.put(records.resource_key("nodes", "node-a"), b"{broken")
 
     assert 1 == len(world.ask(delete("c1")).released)
+
+
+def test_a_del_in_two_large_blocks_is_done_in_two_parts():
+    world = (
+        World().pool("p4", "10.0.0.0/20", blockSize=20).pool("p6", "fd00::/116", blockSize=116)
+    )
+    world.ask(add("c1", families=(4, 6)))
+    world.commits = 0
+
+    outcome = world.ask(delete("c1"))
+
+    assert (2, 2) == (len(outcome.released), world.commits)
+    assert 1 == records.decode_session("", world.value(records.session_key("node-a"))).n
