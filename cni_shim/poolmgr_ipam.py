@@ -79,7 +79,7 @@ def serve(env: "dict[bytes, bytes]", direct: str, path: str, stdin: int) -> "tup
         conf = read_input(stdin)
         reply = ask(connection, frame(env, conf), parent)
     except OSError as error:
-        text = "the poolmgr agent at %s did not answer: %s; trying again is safe"
+        text = "the server at %s did not answer: %s; trying again is safe"
         raise CallError(TRY_AGAIN, text % (path, error)) from error
     finally:
         connection.close()
@@ -88,7 +88,7 @@ def serve(env: "dict[bytes, bytes]", direct: str, path: str, stdin: int) -> "tup
         replace_input(stdin, conf)
         raise become(direct, env)
     if status not in (0, 1):
-        text = "the poolmgr agent at %s broke off its answer; trying again is safe"
+        text = "the server at %s broke off its answer; trying again is safe"
         raise CallError(TRY_AGAIN, text % path)
     return status, reply[1:]
 
@@ -171,8 +171,8 @@ def become(direct: str, env: "dict[bytes, bytes]") -> CallError:
         posix.execve(direct, [direct], env)
     except OSError as error:
         text = (
-            "no poolmgr agent listens at %s, and %s cannot be started: %s; "
-            "start the agent, or run: poolctl node install"
+            "nothing listens at %s, and %s cannot be started: %s; "
+            "install the plugin again: poolctl node install --bin-dir DIRECTORY"
         )
         return CallError(TRY_AGAIN, text % (SOCKET, direct, error.strerror))
 

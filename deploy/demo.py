@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from poolmgr.cidr import IPAddress, parse_address
 from poolmgr.core.records import BLOCKS, decode_block
@@ -39,6 +38,56 @@ TIMEOUT_S = 30.0
 
 class StepError(Exception):
     """A step did not do what it should; the text says what happened instead."""
+
+
+class Interruption:
+    """
+    Turns the first signal that wants to end the demo into SystemExit: the way out cleans up.
+
+    Later signals are ignored, because they would cut the cleaning short.
+    """
+
+    def __init__(self) -> None:
+        self._held = False
+        self._status = 0
+
+    def listen(self) -> None:
+        """Begin to heed signals."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._note)
+
+    def ignore(self) -> None:
+        """Heed no signal any more: from now on there is only cleaning up."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """
+        Put an exception off to the end of the block.
+
+        Whatever is started in the block and known after it can be stopped; an exception in
+        between would leave a process that nobody knows.
+        """
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self._leave()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.ignore()
+        self._status = 128 + number
+        if not self._held:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._status:
+            raise SystemExit(self._status)
+
+
+INTERRUPTION = Interruption()
 
 
 class Demo:
@@ -91,19 +140,12 @@ class Demo:
         settings = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items()]
         shown = " ".join([*settings, shlex.join(words), *([f"< {stdin}"] if stdin else [])])
         print(f"   $ {self._short(shown)}")
-        done = subprocess.run(
-            words,
-            env=self._environment(env or {}),
-            input=stdin.read_text() if stdin else "",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-        if done.returncode != 0:
-            said = (done.stderr + done.stdout).strip()
-            raise StepError(f"{words[0]} exited with {done.returncode}: {said}")
-        return done.stdout
+        given = stdin.read_text() if stdin else ""
+        status, output, errors = finish(words, self._environment(env or {}), given)
+        if status != 0:
+            said = (errors + output).strip()
+            raise StepError(f"{words[0]} exited with {status}: {said}")
+        return output
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a command: ours, without what points at another etcd."""
@@ -160,6 +202,36 @@ class Demo:
         return sum(block.size - len(block.unallocated) for block in blocks)
 
 
+def finish(
+    words: Sequence[str], environment: Mapping[str, str], given: str
+) -> tuple[int, str, str]:
+    """
+    Run a program to its end, and return its status, standard output and standard error.
+
+    However we leave, nothing of it goes on: it and what it starts are one process group.
+    """
+    process = None
+    try:
+        with INTERRUPTION.held():
+            process = subprocess.Popen(
+                words,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+        output, errors = process.communicate(given, timeout=TIMEOUT_S)
+    except BaseException:
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()  # ends when the last of the group has closed its pipes
+        raise
+    return process.returncode, output, errors
+
+
 def expect(what: str, wanted: object, found: object) -> None:
     """Stop the demo where something is not as it should be."""
     if wanted != found:
@@ -183,7 +255,10 @@ def tell(demo: Demo, why_no_chains: str) -> None:
     pods_by_hand(demo)
     plugins = main_plugins()
     if why_no_chains or plugins is None:
-        demo.step("The real bridge and ptp plugins: not on this machine.", why_no_chains)
+        demo.step(
+            "Left out: the real bridge and ptp plugins, and pods that ping each other.",
+            why_no_chains,
+        )
         return
     chain(demo, plugins / "bridge", "bridge")
     chain(demo, plugins / "ptp", "ptp")
@@ -258,7 +333,7 @@ def main_plugins() -> Path | None:
 def why_no_chains() -> str:
     """Say why namespaces and real plugins cannot be used here; "" = they can."""
     if os.geteuid() != 0:
-        return "Namespaces for pods need root; run this as root to see them."
+        return "Only root can make network namespaces for pods: run ./dev demo as root."
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if main_plugins() is None:
         missing.append("CNI plugins in /opt/cni/bin or /usr/lib/cni")
@@ -266,8 +341,12 @@ def why_no_chains() -> str:
         return (
             f"Missing: {', '.join(missing)}. ./dev prepare installs them on Debian and Ubuntu."
         )
-    probe = ["unshare", "--net", "--mount", "true"]
-    return subprocess.run(probe, capture_output=True, text=True, check=False).stderr.strip()
+    probe = ["unshare", "--net", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return ""
+    why = tried.stderr.strip()
+    return f"This root may not make namespaces or mount (in a container?): {why}"
 
 
 def enter_namespaces() -> None:
@@ -283,8 +362,12 @@ def enter_namespaces() -> None:
 @contextlib.contextmanager
 def surroundings() -> Iterator[Demo]:
     """Provide a directory and an etcd for the time of the demo."""
-    directory = tempfile.TemporaryDirectory(prefix="poolmgr-demo-")
-    with directory as name, EmbeddedEtcd() as etcd:
+    with contextlib.ExitStack() as cleaning:
+        with INTERRUPTION.held():
+            directory = tempfile.TemporaryDirectory(prefix="poolmgr-demo-")
+            name = cleaning.enter_context(directory)
+            etcd = cleaning.enter_context(EmbeddedEtcd())
+            cleaning.callback(INTERRUPTION.ignore)
         print(f"A private etcd {etcd.version} answers at {etcd.endpoint}.")
         if etcd.binary.caution:
             print(f"Note: {etcd.binary.caution}.")
@@ -303,13 +386,6 @@ def wait(demo: Demo) -> None:
     sys.stdin.readline()
 
 
-def stop(number: int, _frame: FrameType | None) -> NoReturn:
-    """Turn the first signal into an exception, so that the way out cleans up."""
-    for each in STOP_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(prog="./dev demo", description="Show poolmgr at work.")
@@ -320,14 +396,16 @@ def main(arguments: Sequence[str]) -> int:
     reason = "" if ISOLATED in os.environ else why_no_chains()
     if not reason:
         enter_namespaces()
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+    INTERRUPTION.listen()
     demo = None
     try:
         with surroundings() as demo:
             tell(demo, reason)
             if options.wait:
                 wait(demo)
+    except BrokenPipeError:  # whoever reads us has seen enough: `./dev demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (StepError, PoolmgrError, OSError, subprocess.SubprocessError) as error:
         print(f"demo: step {demo.steps if demo else 0} failed: {error}", file=sys.stderr)
         return 1

@@ -2,8 +2,8 @@
 IP address management with Calico's allocation model, for any CNI plugin, stored in etcd.
 
 The package is layered and imports point down only: `cni` -> `ipam`, `batch` -> `store` ->
-`core` -> `api` -> `selector`, `cidr` -> `errors`. `core` decides and does nothing else; `store`
-remembers and knows keys only; `ipam` holds the one retry loop between them. DESIGN.md draws the
+`core` -> `api` -> `selector`, `cidr` -> `errors`. `core` takes decisions, `store` keeps
+values under keys, and between them `ipam` has the one loop that retries. DESIGN.md draws the
 whole picture.
 """
 

@@ -1,13 +1,12 @@
 """
 Group commit.
 
-Whoever finds nobody at work becomes the leader and takes along everybody who waits.
+The first caller leads, and serves with itself everybody who waits.
 
 Theory: a commit costs a round trip and a disk sync, whatever it carries. So only one commit is
-in flight; while it is,
-callers queue. The leader hands its callers their answers and then passes the lead to one of
-those who came meanwhile, who takes the whole queue. There is no timer: a lone caller is served
-at once, and under load the commit's own latency forms the batch.
+in flight; while it is, callers queue. The leader hands its callers their answers and then
+passes the lead to one of those who came meanwhile, who takes the whole queue. There is no
+timer: a lone caller is served at once, and those who come during a commit are the next batch.
 
 Rules:
 

@@ -2,8 +2,8 @@
 Every error this library raises.
 
 PoolmgrError                     definite: bool = True
-├── InvalidRequestError          the caller's fault (also a ValueError)
-├── RefusedError                 a sound request that the present state cannot grant
+├── InvalidRequestError          what was asked is wrong; also a ValueError
+├── RefusedError                 a proper request that cannot be granted as things are
 │   ├── NoMatchingPoolError      no pool serves the request; .reasons says why, pool by pool
 │   ├── PoolExhaustedError       no free ordinal, no block left to claim or to borrow from
 │   ├── BlockLimitError          the host owns as many blocks as it may
@@ -13,17 +13,17 @@ PoolmgrError                     definite: bool = True
 │   ├── StaleReleaseError        handle or sequence number of a release are not those stored
 │   ├── AttachmentDeletedError   a DEL of the same attachment overtook this ADD
 │   └── CheckFailedError         CNI CHECK: what is stored is not what the runtime recorded
-├── CorruptStateError            a stored value does not decode or breaks an invariant
+├── CorruptStateError            a stored value is unreadable or contradicts itself
 └── StoreError
-    ├── StoreUnavailableError    not applied, certainly; trying again may help
-    ├── StoreRefusedError        permission denied, no space, corrupt: again is no help
-    ├── CommitUnknownError       definite = False: the write may have been applied
+    ├── StoreUnavailableError    nothing was applied; trying again may help
+    ├── StoreRefusedError        etcd refuses for good: permission, space, corruption
+    ├── CommitUnknownError       definite = False: nobody knows if it was applied
     ├── ContentionError          the deadline passed in conflicts; nothing was written
     └── CompactedError           the requested revision is gone: read again from the present
 
-Two axes, both in the type: whose fault it is, and whether a write may have happened
-(`definite`). Foreign exceptions never cross a layer; they are chained as the cause. Facts are
-attributes, the message is built once.
+The class of an error tells who can mend it, and whether a write may have happened (`definite`).
+No layer lets exceptions of other libraries through: they become the cause. What a caller needs
+to know is in attributes, not only in the text.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class InvalidRequestError(PoolmgrError, ValueError):
 
 
 class RefusedError(PoolmgrError):
-    """The request is sound, but the present state cannot grant it. Nothing was written."""
+    """A proper request that cannot be granted as things are. Nothing was written."""
 
 
 class NoMatchingPoolError(RefusedError):
@@ -130,6 +130,14 @@ class StaleReleaseError(RefusedError):
         self.address = address
 
 
+class OwnerChangedError(RefusedError):
+    """An address is held by another handle, or stored for another owner, than expected."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"the owner of address {address} was not changed: {why}")
+        self.address = address
+
+
 class AttachmentDeletedError(RefusedError):
     """
     The attachment was deleted while its ADD was under way, so the ADD gave up.
@@ -147,9 +155,9 @@ class CheckFailedError(RefusedError):
 
 class CorruptStateError(PoolmgrError):
     """
-    A stored value does not decode, or breaks an invariant.
+    A stored value cannot be read, or contradicts itself.
 
-    Never retried, never repaired in passing.
+    Trying again does not help, and no call repairs it on its way.
 
     Attributes:
         key: The etcd key of the value.

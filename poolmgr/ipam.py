@@ -1,19 +1,18 @@
 """
-IPAM: the library's face, one method per verb, over the only retry loop of the system.
+IPAM: the library's face, one method per verb, over the loop that does all retrying.
 
 Theory: read what the planner asks for, plan, commit; on a conflict, or when nobody knows
-whether a commit happened,
-learn what is true now and plan again. Conflict, unknown outcome and stale knowledge are one
-event. It ends because plans are idempotent (requests with an attachment) or recognise their own
-write, and because every caller has a deadline.
+whether a commit happened, learn what is true now and plan again; knowledge that was out of date
+takes the same way. It ends because plans are idempotent (requests with an attachment) or
+recognise their own write, and because every caller has a deadline.
 
 Rules:
 
-1. Never undo after an unknown outcome: only look and plan again.
+1. Nothing is undone because its outcome is unknown: the loop looks and plans again.
 2. Once a caller's outcome is unknown, nothing turns it into a clean failure: it ends with an
    answer or with `CommitUnknownError`.
-3. Attempts are bounded by the caller's deadline, not by a count; between them the loop backs
-   off, 5 to 200 ms.
+3. The caller's deadline ends the attempts, however many; between them the loop backs off, 5 to
+   200 ms.
 4. Before each commit the callers must be alive and in time; others are dropped before planning,
    not after.
 5. Facts are kept for one batch only. (A cache would have to check its answers.)
@@ -23,74 +22,68 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
-from poolmgr.batch import Batcher, Ticket
-from poolmgr.core import records
-from poolmgr.core.plan import Plan, plan
-from poolmgr.core.recognise import Answer, completed, is_provable, partial, recognised
-from poolmgr.core.request import (
+from poolmgr.batch import Batcher
+from poolmgr.calls import (
+    Call,
+    CallTicket,
+    attempt_s,
+    deliver,
+    end,
+    in_time,
+    left_s,
+    note_unknown,
+    sessions,
+    settle_recognised,
+)
+from poolmgr.core.config import IPAMConfig
+from poolmgr.core.outcome import (
+    AffinitiesClaimed,
     AffinitiesReleased,
     Assigned,
+    BlocksEnsured,
+    Collected,
+    Config,
+    Held,
+    Outcome,
+    Owner,
+    Refused,
+    Released,
+)
+from poolmgr.core.plan import plan
+from poolmgr.core.request import (
     AssignIP,
     AutoAssign,
-    Held,
+    ClaimAffinities,
+    CollectCold,
+    EnsureBlock,
+    GetConfig,
     HeldBy,
-    Outcome,
-    Refused,
+    OwnerOf,
+    ReleaseAffinities,
     ReleaseByHandle,
-    Released,
     ReleaseIPs,
-    ReleasePoolAffinities,
     Request,
+    SetConfig,
+    SetOwner,
 )
-from poolmgr.core.session import Session, admit
+from poolmgr.core.session import admit
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import Conflict, Fetch
 from poolmgr.errors import (
     CommitUnknownError,
     ContentionError,
-    CorruptStateError,
-    PoolmgrError,
     StoreError,
     StoreUnavailableError,
 )
 from poolmgr.store.port import Store
 
-ATTEMPT_S = 2.0
-"""Deadline of one call to the store."""
-
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.2
 
 _NO_TURN = "others were being served until the deadline; nothing was written, try again"
-_GAVE_UP = (
-    "others kept changing the same keys until the deadline; nothing was written, try again"
-)
 
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class _Call:
-    """
-    One caller's request, and what is known of its fate.
-
-    Attributes:
-        unknown: Set while a write for it may have been applied.
-        last: Why the store could not be reached.
-        maybe: What each such write would have answered.
-    """
-
-    request: Request
-    deadline: float
-    alive: Callable[[], bool] | None
-    unknown: CommitUnknownError | None = None
-    last: StoreError | None = None
-    maybe: list[Answer] = field(default_factory=list)
-
-
-_Ticket = Ticket[_Call, Outcome]
 
 
 class IPAM:
@@ -109,7 +102,7 @@ class IPAM:
         self._store = store
         self._clock = clock
         self._epoch_seed = secrets.token_hex(16).encode()
-        self._batcher: Batcher[_Call, Outcome] = Batcher(self._run)
+        self._batcher: Batcher[Call, Outcome] = Batcher(self._run)
 
     def auto_assign(
         self,
@@ -165,15 +158,45 @@ class IPAM:
         """
         return self._ask(request, Released, timeout_s)
 
-    def release_pool_affinities(
-        self, request: ReleasePoolAffinities, *, timeout_s: float = 30.0
+    def ensure_block(self, request: EnsureBlock, *, timeout_s: float = 10.0) -> BlocksEnsured:
+        """Make sure that a host has a block; claims one if need be, and assigns nothing."""
+        return self._ask(request, BlocksEnsured, timeout_s)
+
+    def claim_affinities(
+        self, request: ClaimAffinities, *, timeout_s: float = 30.0
+    ) -> AffinitiesClaimed:
+        """Claim every block inside a CIDR for a host, and say which are somebody else's."""
+        return self._ask(request, AffinitiesClaimed, timeout_s)
+
+    def release_affinities(
+        self, request: ReleaseAffinities, *, timeout_s: float = 30.0
     ) -> AffinitiesReleased:
-        """Take the blocks of a pool from their hosts, before the pool is deleted."""
+        """Take blocks from their hosts, and say which had to be left alone."""
         return self._ask(request, AffinitiesReleased, timeout_s)
+
+    def collect_cold(self, request: CollectCold, *, timeout_s: float = 10.0) -> Collected:
+        """Free the addresses of a block whose cooldown is over."""
+        return self._ask(request, Collected, timeout_s)
 
     def held_by(self, request: HeldBy, *, timeout_s: float = 10.0) -> Held:
         """Tell what a handle holds, at one revision."""
         return self._ask(request, Held, timeout_s)
+
+    def owner_of(self, request: OwnerOf, *, timeout_s: float = 10.0) -> Owner:
+        """Tell who holds an address; refused when nobody does."""
+        return self._ask(request, Owner, timeout_s)
+
+    def set_owner(self, request: SetOwner, *, timeout_s: float = 10.0) -> Owner:
+        """Rewrite who an address is stored for, under the handle that holds it."""
+        return self._ask(request, Owner, timeout_s)
+
+    def config(self, *, timeout_s: float = 10.0) -> IPAMConfig:
+        """Return the IPAM configuration, defaults applied."""
+        return self._ask(GetConfig(), Config, timeout_s).config
+
+    def set_config(self, request: SetConfig, *, timeout_s: float = 10.0) -> IPAMConfig:
+        """Replace the IPAM configuration."""
+        return self._ask(request, Config, timeout_s).config
 
     def _ask(
         self,
@@ -182,7 +205,7 @@ class IPAM:
         timeout_s: float,
         alive: Callable[[], bool] | None = None,
     ) -> T:
-        call = _Call(request=request, deadline=time.monotonic() + timeout_s, alive=alive)
+        call = Call(request=request, deadline=time.monotonic() + timeout_s, alive=alive)
         try:
             outcome = self._batcher.submit(call, timeout_s=timeout_s)
         except TimeoutError:
@@ -192,7 +215,7 @@ class IPAM:
         assert isinstance(outcome, kind)
         return outcome
 
-    def _run(self, tickets: Sequence[_Ticket]) -> None:
+    def _run(self, tickets: Sequence[CallTicket]) -> None:
         """Work on a batch until everybody has an answer."""
         try:
             self._loop(list(tickets))
@@ -205,10 +228,10 @@ class IPAM:
                     )
             raise
 
-    def _loop(self, waiting: list[_Ticket]) -> None:
+    def _loop(self, waiting: list[CallTicket]) -> None:
         """Read, plan, commit: the only retry loop of the system."""
         snapshot, pause_s = Snapshot(), 0.0
-        while waiting := _in_time(waiting):
+        while waiting := in_time(waiting):
             try:
                 snapshot, waiting, again = self._step(snapshot, waiting)
             except StoreUnavailableError as error:
@@ -217,16 +240,16 @@ class IPAM:
                     ticket.work.last = error
             except StoreError as error:
                 for ticket in waiting:
-                    _end(ticket, ticket.work.unknown or error)
+                    end(ticket, ticket.work.unknown or error)
                 return
             pause_s = min(max(pause_s * 2, SHORTEST_PAUSE_S), LONGEST_PAUSE_S) if again else 0.0
             if waiting and pause_s:
                 jittered_s = random.uniform(0, pause_s)  # noqa: S311 - spreads rivals apart
-                time.sleep(min(jittered_s, _left_s(waiting)))
+                time.sleep(min(jittered_s, left_s(waiting)))
 
     def _step(
-        self, snapshot: Snapshot, waiting: list[_Ticket]
-    ) -> tuple[Snapshot, list[_Ticket], bool]:
+        self, snapshot: Snapshot, waiting: list[CallTicket]
+    ) -> tuple[Snapshot, list[CallTicket], bool]:
         """
         Read, or plan and commit.
 
@@ -235,137 +258,30 @@ class IPAM:
             is due.
         """
         now_ns = self._clock()
-        waiting = _settle_recognised(waiting, snapshot, now_ns)
+        waiting = settle_recognised(waiting, snapshot, now_ns)
         if not waiting:
             return snapshot, waiting, False
-        requests = admit([ticket.work.request for ticket in waiting], _sessions(snapshot))
+        requests = admit([ticket.work.request for ticket in waiting], sessions(snapshot))
         decided = plan(requests, snapshot, now_ns, self._epoch_seed)
         for ticket, request in zip(waiting, requests, strict=True):
             ticket.work.request = request
         if isinstance(decided, Fetch):
             return self._read(snapshot, decided, waiting), waiting, False
         if decided.txn is None:
-            return snapshot, _deliver(waiting, decided), False
+            return snapshot, deliver(waiting, decided), False
         try:
-            result = self._store.commit(decided.txn, timeout_s=_attempt_s(waiting))
+            result = self._store.commit(decided.txn, timeout_s=attempt_s(waiting))
         except CommitUnknownError as error:
-            waiting = _note_unknown(waiting, decided, error)
+            waiting = note_unknown(waiting, decided, error)
             return self._read(snapshot, Fetch.of(decided.txn), waiting), waiting, True
         if isinstance(result, Conflict):
             return snapshot.merge(result.current), waiting, True
-        return snapshot.apply(decided.txn, result.revision), _deliver(waiting, decided), False
+        return snapshot.apply(decided.txn, result.revision), deliver(waiting, decided), False
 
-    def _read(self, snapshot: Snapshot, fetch: Fetch, waiting: Sequence[_Ticket]) -> Snapshot:
+    def _read(
+        self, snapshot: Snapshot, fetch: Fetch, waiting: Sequence[CallTicket]
+    ) -> Snapshot:
         if not waiting:
             return snapshot
-        return snapshot.merge(self._store.read(fetch, timeout_s=_attempt_s(waiting)))
-
-
-def _sessions(snapshot: Snapshot) -> Callable[[str], Session | None]:
-    def session_of(host: str) -> Session | None:
-        key = records.session_key(host)
-        fact = snapshot.find(key)
-        if fact is None:
-            return None
-        try:
-            return records.decode_session(key, fact.value.value if fact.value else None)
-        except CorruptStateError:
-            return None  # the planner refuses, naming the key
-
-    return session_of
-
-
-def _deliver(waiting: list[_Ticket], decided: Plan) -> list[_Ticket]:
-    """Hand out the outcomes of a plan that holds, and return who still waits."""
-    for ticket, outcome in zip(waiting, decided.outcomes, strict=False):
-        if isinstance(outcome, Refused) and ticket.work.unknown is not None:
-            ticket.fail(
-                ticket.work.unknown
-            )  # the write may come yet: a refusal compares nothing
-            continue
-        for planned in ticket.work.maybe:
-            outcome = completed(outcome, planned)  # noqa: PLW2901 - refined, step by step
-        ticket.settle(outcome)
-    left = waiting[len(decided.outcomes) :]
-    for ticket, request in zip(left, decided.rest, strict=True):
-        if request is not ticket.work.request:  # one part is done, and its fate is known
-            ticket.work.request, ticket.work.unknown = request, None
-            if isinstance(request, AutoAssign):
-                ticket.work.maybe = []  # a release still owes its caller what it may have freed
-    return left
-
-
-def _end(ticket: _Ticket, error: PoolmgrError) -> None:
-    """Tell a caller that it ends here, with what earlier parts gave it, if they did."""
-    given = partial(ticket.work.request, error) if error.definite else None
-    if given is None:
-        ticket.fail(error)
-    else:
-        ticket.settle(given)
-
-
-def _note_unknown(
-    waiting: list[_Ticket], decided: Plan, error: CommitUnknownError
-) -> list[_Ticket]:
-    """
-    Remember what each caller may have been given.
-
-    Those who cannot find out are told so at once.
-    """
-    planned: list[Answer] = [*decided.outcomes, *decided.rest]
-    left = []
-    for ticket, answer in zip(waiting, planned, strict=True):
-        call = ticket.work
-        if answer is not call.request and not isinstance(answer, Refused):
-            call.unknown = error
-            call.maybe.append(answer)
-            if not is_provable(call.request):
-                ticket.fail(error)
-                continue
-        left.append(ticket)
-    return left
-
-
-def _settle_recognised(
-    waiting: list[_Ticket], snapshot: Snapshot, now_ns: int
-) -> list[_Ticket]:
-    """Answer the callers without an attachment whose unknown write turns out to be stored."""
-    left = []
-    for ticket in waiting:
-        call = ticket.work
-        stored = [p for p in call.maybe if recognised(call.request, p, snapshot, now_ns)]
-        if stored and isinstance(stored[0], Assigned):
-            ticket.settle(stored[0])
-            continue
-        if stored and isinstance(stored[0], AutoAssign):
-            call.request, call.unknown, call.maybe = stored[0], None, []
-        left.append(ticket)
-    return left
-
-
-def _in_time(waiting: list[_Ticket]) -> list[_Ticket]:
-    """
-    Return those whose deadline is ahead and whose caller lives.
-
-    The others are told what is known.
-    """
-    left, now = [], time.monotonic()
-    for ticket in waiting:
-        call = ticket.work
-        if call.alive is not None and not call.alive():
-            ticket.fail(
-                call.unknown or ContentionError("the caller is gone; nothing was written")
-            )
-        elif now >= call.deadline:
-            _end(ticket, call.unknown or call.last or ContentionError(_GAVE_UP))
-        else:
-            left.append(ticket)
-    return left
-
-
-def _left_s(waiting: Sequence[_Ticket]) -> float:
-    return max(0.001, max(ticket.work.deadline for ticket in waiting) - time.monotonic())
-
-
-def _attempt_s(waiting: Sequence[_Ticket]) -> float:
-    return min(ATTEMPT_S, _left_s(waiting))
+        reading = self._store.read(fetch, timeout_s=attempt_s(waiting))
+        return snapshot.merge(reading).forget(fetch.full)

@@ -40,7 +40,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was skipped and why, so that a green run cannot hide what it left out."""
+    """Say what was compared, skipped and why, so that a green run cannot hide what it left out."""
+    replayed = [
+        text
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, ())
+        for name, text in report.user_properties
+        if name == "replayed"
+    ]
+    if replayed:
+        terminalreporter.section("recordings replayed, in steps")
+    for text in sorted(replayed):
+        terminalreporter.line(text)
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", ())

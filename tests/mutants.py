@@ -1,8 +1,9 @@
 """
 Seeded faults: source patches, each with the test that must notice it.
 
-A check that has never failed is a guess. Every mutant changes one place of the product; `old` must occur exactly once
-in the file, so that a mutant cannot silently go stale.
+Nobody knows of a test that always passed whether it can fail. Every mutant changes one place of
+the product; `old` must occur exactly once in the file, so that a mutant cannot silently go
+stale.
 """
 
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ PLANNER = (
     without(
         "no-affinity-compare",
         "poolmgr/core/claim.py",
-        "draft.compare_range(range_)  # a block claimed beside us would break the host's limit unseen",
+        "draft.compare_range(range_)  # a parallel claim could exceed the host's limit of blocks",
         f"{CLAIM}[the host claims another block]",
     ),
     without(
@@ -118,13 +119,13 @@ PLANNER = (
     without(
         "stale-blindly",
         "poolmgr/core/claim.py",
-        "draft.compare(\n            records.block_key(cidr)\n        )  # the block may become ours before we call the affinity stale",
+        "# The block may become ours before we call the affinity stale.\n        draft.compare(records.block_key(cidr))",
         f"{OVERTAKEN}[a stale affinity, by a change of the block]",
     ),
     without(
         "held-blindly",
         "poolmgr/core/held.py",
-        'draft.compare(\n            records.block_key(block.cidr)\n        )  # the answer "you have it" holds only while the block says so',
+        '# "You have it" is true only while the block says so.\n        draft.compare(records.block_key(block.cidr))',
         f"{OVERTAKEN}[a repeated ADD, by a change of its block]",
     ),
     without(
@@ -162,7 +163,7 @@ PLANNER = (
     without(
         "left-blindly",
         RELEASE,
-        "draft.compare(\n                records.block_key(cidr)\n            )  # the block may become that host's before its affinity goes",
+        "# The block may become that host's before its affinity goes.\n            draft.compare(records.block_key(cidr))",
         f"{OVERTAKEN}[a pool left, by a change of a block that was another's]",
     ),
     Mutant(

@@ -30,7 +30,7 @@ def program(checkout, name, text):
     path.chmod(0o755)
 
 
-def dev(checkout, *args, **env):
+def dev(checkout, *args, user=None, **env):
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -44,6 +44,7 @@ def dev(checkout, *args, **env):
         text=True,
         check=False,
         timeout=120,
+        user=user,
     )
 
 
@@ -132,19 +133,64 @@ def test_a_python_without_venv_is_told_so_in_one_line_and_leaves_no_half_made_on
     assert not (checkout / ".venv").exists()
 
 
-def test_a_machine_without_network_is_told_so_in_one_line(checkout):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"},
+        {"PIP_INDEX_URL": "file:///dev/null"},
+        {"PIP_NO_INDEX": "1"},
+    ],
+    ids=["unreachable", "empty", "none"],
+)
+def test_a_machine_without_a_package_index_is_told_so_in_one_line(checkout, settings):
     program(checkout, "python3", f'exec {sys.executable} "$@"')
-    offline = {
-        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
-        "PIP_RETRIES": "1",
-        "PIP_NO_CACHE_DIR": "1",
-    }
+    alone = {"PIP_NO_CACHE_DIR": "1", "PIP_CONFIG_FILE": os.devnull}
 
-    done = dev(checkout, "demo", POOLMGR_TEST_ETCD="/usr/bin/etcd", **offline)
+    done = dev(checkout, "demo", POOLMGR_TEST_ETCD="/usr/bin/etcd", **alone, **settings)
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "dev: installing into .venv"
-    assert_one_line(done.stderr.splitlines()[1], "package index", ".venv/install.log")
+    assert_one_line(
+        done.stderr.splitlines()[1],
+        "no usable package index (No matching distribution found for hatchling",
+        "PIP_INDEX_URL",
+        ".venv/install.log",
+    )
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_the_reason_of_a_failed_installation_is_its_last_error_not_a_notice(checkout):
+    fake = "\n".join(
+        [
+            "case $* in",
+            '*install*) echo "  ERROR: No space left on device"; echo "[notice] update it"; exit 1 ;;',
+            f'*) exec {sys.executable} "$@" ;;',
+            "esac",
+        ]
+    )
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    program(checkout, "python3", fake)
+    (checkout / ".venv" / "bin" / "python").symlink_to(checkout / "bin" / "python3")
+
+    done = dev(checkout, "demo", POOLMGR_TEST_ETCD="/usr/bin/etcd")
+
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[1]
+        == "dev: installing failed: No space left on device (log: .venv/install.log)"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_whoever_may_not_write_the_checkout_is_told_so_in_one_line(checkout):
+    program(checkout, "python3", "exit 0")
+    for directory in (checkout, *checkout.parents[:2]):
+        directory.chmod(0o755)
+
+    done = dev(checkout, "demo", POOLMGR_TEST_ETCD="/usr/bin/etcd", user="nobody")
+
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "nobody may not write", "as its owner")
 
 
 def test_prepare_says_what_it_cannot_do_and_succeeds(checkout):

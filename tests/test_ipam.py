@@ -10,14 +10,14 @@ import pytest
 
 from poolmgr.cidr import parse_network
 from poolmgr.core import records
+from poolmgr.core.outcome import Assigned
 from poolmgr.core.request import (
-    Assigned,
     AutoAssign,
     HeldBy,
     Release,
     ReleaseByHandle,
     ReleaseIPs,
-    ReleasePoolAffinities,
+    ReleaseAffinities,
     Request,
 )
 from poolmgr.core.txn import Fetch
@@ -108,9 +108,7 @@ def test_each_verb_answers_with_what_was_done():
         ReleaseIPs(releases=tuple(Release(address=a.address) for a in again.allocations))
     )
     by_handle = ipam.release_by_handle(delete("one"))
-    taken = ipam.release_pool_affinities(
-        ReleasePoolAffinities(cidr=parse_network("10.0.0.0/24"))
-    )
+    taken = ipam.release_affinities(ReleaseAffinities(cidr=parse_network("10.0.0.0/24")))
 
     assert found.allocations == given.allocations
     assert addresses(named) == ["10.0.0.77"]
@@ -391,7 +389,7 @@ def test_a_conflict_without_a_cause_is_overcome():
 def test_nothing_but_conflicts_ends_at_the_deadline():
     world = make(Faults(conflict=range(FIRST, 10_000)))
 
-    with pytest.raises(ContentionError, match="others kept changing"):
+    with pytest.raises(ContentionError, match="the deadline passed"):
         IPAM(world.store).auto_assign(add("one"), timeout_s=SOON_S)
     assert held(world) == {}
 

@@ -13,17 +13,8 @@ import pytest
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.link import LinkPolicy, MainPlugin
-from poolmgr.core.request import (
-    AffinitiesReleased,
-    Assigned,
-    AutoAssign,
-    Outcome,
-    Refused,
-    Release,
-    Released,
-    ReleaseIPs,
-    ReleasePoolAffinities,
-)
+from poolmgr.core.outcome import AffinitiesReleased, Assigned, Outcome, Refused, Released
+from poolmgr.core.request import AutoAssign, Release, ReleaseIPs, ReleaseAffinities
 from tests.support.world import World, add, add_ip, delete
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
@@ -90,7 +81,7 @@ class Scenario:
         return self.ask(ReleaseIPs(releases=releases))
 
     def do_leave(self, cidr: str) -> str:
-        return self.ask(ReleasePoolAffinities(cidr=parse_network(cidr)))
+        return self.ask(ReleaseAffinities(cidr=parse_network(cidr)))
 
     def do_blocks(self) -> str:
         return "\n".join(self._block(b) for b in self.world.blocks().values()) or "none"

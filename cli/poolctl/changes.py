@@ -14,13 +14,20 @@ Rules:
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from poolctl.config import Session
 from poolctl.report import warn
-from poolmgr.api import ClusterInformation, IPPool, Node, Resource
+from poolmgr.api import (
+    BlockAffinity,
+    ClusterInformation,
+    IPAMConfiguration,
+    IPPool,
+    Node,
+    Resource,
+)
 from poolmgr.api.clusterinformation import DEFAULT, new_cluster
 from poolmgr.api.ippool import BLOCK_SIZES, check_overlap, check_update
 from poolmgr.api.meta import new_uid, timestamp
@@ -34,7 +41,7 @@ from poolmgr.core.records import (
     resource_key,
     resource_range,
 )
-from poolmgr.core.request import ReleasePoolAffinities
+from poolmgr.core.request import ReleaseAffinities
 from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, KeyValue, Range, Reading, Txn
 from poolmgr.errors import CorruptStateError, PoolmgrError, RefusedError
 from poolmgr.ipam import IPAM
@@ -45,6 +52,12 @@ R = TypeVar("R", bound=Resource)
 CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
 _POOLS = resource_range(IPPool.plural)
 _CLUSTER = resource_key(ClusterInformation.plural, DEFAULT)
+
+_READ_ONLY: Mapping[type[Resource], str] = {
+    BlockAffinity: "blocks come to nodes and leave them with their addresses",
+    ClusterInformation: "it is made with the first resource",
+}
+"""Kinds that nobody writes, and how they come about."""
 
 _DISABLE_PAUSE_S = 0.5
 """Calico's programs may still act on the pool as they read it; they are given this long."""
@@ -91,15 +104,23 @@ class _Seen:
 
     @property
     def revision(self) -> int:
+        """Of the target's last change; 0 = it does not exist."""
         found = self.reading.found[self.target.key]
         return found.mod_revision if found else 0
 
     @property
     def epoch(self) -> bytes | None:
+        """Identity of the data; None = not made yet."""
         found = self.reading.found[EPOCH_KEY]
         return found.value if found else None
 
     def pools(self) -> list[IPPool]:
+        """
+        Decode all pools; only a read for a pool has them.
+
+        Raises:
+            CorruptStateError: One cannot be understood.
+        """
         page = self.reading.ranges[_POOLS]
         return [decoded(IPPool, key, each) for key, each in page.items]
 
@@ -175,6 +196,7 @@ class Changes:
             # A pool created beside us would be in this range, newer than what we looked at.
             unchanged[_POOLS] = seen.reading.revision
             _check_annotations(resource)
+        _warn_of_no_effect(resource)
         stored = resource.created(uid=new_uid(), now=timestamp(time.time_ns()))
         puts = {seen.target.key: stored.to_stored()}
         # Somebody may have created the same name since we looked.
@@ -187,6 +209,7 @@ class Changes:
         if isinstance(resource, IPPool) and isinstance(seen.stored, IPPool):
             check_update(seen.stored, resource)
             _check_annotations(resource)
+        _warn_of_no_effect(resource)
         return self._write(seen, seen.stored.updated(resource))
 
     def _write(self, seen: _Seen, wanted: Resource) -> str:
@@ -210,11 +233,11 @@ class Changes:
             revision = committed.revision
         try:
             time.sleep(min(_DISABLE_PAUSE_S, self._session.left_s))
-            request = ReleasePoolAffinities(cidr=pool.spec.cidr)
+            request = ReleaseAffinities(cidr=pool.spec.cidr)
             timeout_s = self._session.left_s
-            IPAM(self._session.store).release_pool_affinities(request, timeout_s=timeout_s)
+            IPAM(self._session.store).release_affinities(request, timeout_s=timeout_s)
             return self._delete(self._look(seen.target), revision)
-        except PoolmgrError:
+        except (PoolmgrError, KeyboardInterrupt):
             warn(f"{seen.target.ref} is disabled, but not deleted; delete it again")
             raise
 
@@ -225,8 +248,8 @@ class Changes:
         return DELETED
 
     def _look(self, target: Target) -> _Seen:
-        if target.kind is ClusterInformation:
-            raise RefusedError("can only be read; it is made with the first resource")
+        if target.kind in _READ_ONLY:
+            raise RefusedError(f"can only be read; {_READ_ONLY[target.kind]}")
         fetch = Fetch(
             keys=frozenset({target.key, EPOCH_KEY, _CLUSTER}),
             ranges=frozenset({_POOLS} if target.kind is IPPool else ()),
@@ -309,6 +332,14 @@ def _check_annotations(pool: IPPool) -> None:
             f"ippool/{pool.metadata.name}: calico-ipam does not know these annotations; if it "
             "uses the pool, keep it away from the gateway and the ends of the prefix by an "
             f"IPReservation with reservedCIDRs [{reserved}]"
+        )
+
+
+def _warn_of_no_effect(resource: Resource) -> None:
+    if isinstance(resource, IPAMConfiguration):
+        warn(
+            f"{resource.ref} is stored, but with etcd as datastore it has no effect; "
+            "use poolctl ipam configure"
         )
 
 

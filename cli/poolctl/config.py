@@ -1,13 +1,20 @@
 """What the global options say: which etcd, and how long to wait for it."""
 
+import contextlib
 import os
 import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poolctl.report import warn
+from poolmgr.errors import InvalidRequestError
+
 if TYPE_CHECKING:
     from poolmgr.store.port import Store
+    from poolmgr.store.settings import Settings
+
+_VARIABLES = ("CALICO_ETCD_ENDPOINTS", "ETCD_ENDPOINTS")
 
 
 class Session:
@@ -18,14 +25,21 @@ class Session:
         config: File to use instead of the default ones.
         endpoints: Counts as ETCD_ENDPOINTS does, and beats it.
         timeout_s: For everything the run does.
+
+    Attributes:
+        etcd: The endpoints in use and who named them, for messages; "" = not known yet.
     """
 
     def __init__(self, config: Path | None, endpoints: str | None, timeout_s: float) -> None:
         self._config = config
         self._environ = {**os.environ}
+        named = [f"{each} in the environment" for each in _VARIABLES if os.environ.get(each)]
         if endpoints:
-            self._environ["CALICO_ETCD_ENDPOINTS"] = endpoints
+            self._environ[_VARIABLES[0]] = endpoints
+            named.insert(0, "--etcd-endpoints")
+        self._named_by = named[0] if named else ""
         self._deadline = time.monotonic() + timeout_s
+        self.etcd = ""
 
     @property
     def left_s(self) -> float:
@@ -41,12 +55,33 @@ class Session:
             InvalidRequestError: No usable configuration.
         """
         from poolmgr.store.etcd import EtcdStore
+
+        return EtcdStore(self._settings())
+
+    def _settings(self) -> "Settings":
         from poolmgr.store.source import settings_from
 
-        settings, _ = settings_from(None, self._environ, self._config)
-        return EtcdStore(settings)
+        config = None if self._named_by else self._config
+        if self._config and self._named_by:
+            warn(f"--config {self._config} is ignored: {self._named_by} names the endpoints")
+        if config:
+            _check_readable(config)
+        try:
+            settings, source = settings_from(None, self._environ, config)
+        except RecursionError as error:
+            which = config or "the configuration file"
+            raise InvalidRequestError(f"{which} is nested too deeply") from error
+        self.etcd = f"{', '.join(settings.endpoints)}, from {self._named_by or source}"
+        return settings
 
     def close(self) -> None:
         """Disconnect."""
         if "store" in self.__dict__:
             self.store.close()
+
+
+def _check_readable(config: Path) -> None:
+    from poolmgr.api.manifests import check_file
+
+    with contextlib.suppress(OSError):  # Whoever reads it says so better.
+        check_file(str(config))

@@ -32,5 +32,4 @@ def show(session: Session, show_blocks: bool, address: IPAddress | None) -> int:
         return show_usage(session, show_blocks=show_blocks)
     if show_blocks:
         raise click.UsageError("give either --ip or --show-blocks")
-    show_address(session, address)
-    return 0
+    return show_address(session, address)

@@ -1,24 +1,30 @@
 """The command `poolctl` itself: global options, and the last word on every error."""
 
+import io
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
 
-import click
+try:
+    from pathlib import Path
+    from typing import Any, NoReturn
 
-from poolctl import ipam, node, resources
-from poolctl.config import Session
-from poolctl.report import REFUSED, complain, exit_code
-from poolmgr import __version__
-from poolmgr.errors import PoolmgrError
+    import click
 
-_INTERRUPTED = 130
+    from poolctl import ipam, node, resources
+    from poolctl.config import Session
+    from poolctl.report import INTERRUPTED, REFUSED, complain, failed
+    from poolmgr import __version__
+    from poolmgr.errors import InvalidRequestError, PoolmgrError
+except KeyboardInterrupt:  # These take most of the time that --help takes.
+    sys.exit(130)
+
+_LONGEST_TIMEOUT_S = 86_400
 
 
 class _Poolctl(click.Group):
     """A group whose errors are one line on stderr and an exit status, whatever happens."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run a command line, and exit."""
         kwargs |= {"standalone_mode": False, "prog_name": "poolctl"}
         try:
             code = super().main(*args, **kwargs)
@@ -29,28 +35,71 @@ class _Poolctl(click.Group):
         except click.ClickException as error:
             complain(error.format_message())
             code = error.exit_code
-        except PoolmgrError as error:
-            complain(str(error))
-            code = exit_code(error)
         except (click.Abort, KeyboardInterrupt):
-            code = _INTERRUPTED
+            code = INTERRUPTED
+        except OSError as error:
+            complain(f"{error.filename or 'standard output'}: {error.strerror}")
+            sys.stdout = io.StringIO()  # Writing the rest at exit would fail again.
+            code = REFUSED
+        except (RecursionError, MemoryError):
+            complain("the input, or what is stored, is nested too deeply or too large")
+            code = REFUSED
         except Exception as error:  # noqa: BLE001 - a traceback helps nobody at a prompt
             complain(f"this is a fault in poolctl, please report it: {error!r}")
             code = REFUSED
         sys.exit(code or 0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; its session knows what to advise about an error."""
+        try:
+            return super().invoke(ctx)
+        except PoolmgrError as error:
+            return failed(error, ctx.obj)
 
-@click.group(cls=_Poolctl, no_args_is_help=False)
+
+def _endpoints(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> str | None:
+    from poolmgr.store.settings import Settings
+
+    try:
+        if text is not None:
+            Settings.parse(text)
+    except InvalidRequestError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
+def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
+    if not 0 < seconds <= _LONGEST_TIMEOUT_S:  # "nan" is neither
+        raise click.BadParameter(f"must be more than 0 and at most {_LONGEST_TIMEOUT_S:,}")
+    return seconds
+
+
+@click.group(
+    cls=_Poolctl,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=(
+        "Exit status: 0 fine; 1 refused: a manifest, a name or a configuration is wrong, the "
+        "present state does not allow it, or stored data is broken; 2 usage: the command line "
+        "is wrong; 3 etcd is unavailable or refuses; 4 the outcome of a write is unknown."
+    ),
+)
 @click.option(
     "-c",
     "--config",
     type=click.Path(path_type=Path),
-    help="File to use, not /etc/poolmgr/poolmgr.cfg or /etc/calico/calicoctl.cfg.",
+    help="File to use, not /etc/poolmgr/poolmgr.cfg or /etc/calico/calicoctl.cfg; ignored "
+    "where ETCD_ENDPOINTS is set.",
 )
-@click.option("--etcd-endpoints", metavar="URLS", help="Overrides ETCD_ENDPOINTS.")
+@click.option(
+    "--etcd-endpoints", metavar="URLS", callback=_endpoints, help="Overrides ETCD_ENDPOINTS."
+)
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_timeout,
     default=30.0,
     show_default=True,
     metavar="SECONDS",

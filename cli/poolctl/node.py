@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from poolctl.config import Session
+from poolctl.report import say
 
 
 @click.group(no_args_is_help=False)
@@ -64,7 +65,7 @@ def register(
             "metadata": {"name": node_name(naming), "labels": labels},
         }
     )
-    click.echo(f"{wanted.ref} {Changes(session).label(wanted)}")
+    say(f"{wanted.ref} {Changes(session).label(wanted)}")
 
 
 @node.command()
@@ -81,4 +82,4 @@ def install(bin_dir: Path, uninstall: bool) -> None:
 
     paths = plugin.uninstall(bin_dir) if uninstall else plugin.install(bin_dir)
     for path in paths:
-        click.echo(f"{path} {'removed' if uninstall else 'installed'}")
+        say(f"{path} {'removed' if uninstall else 'installed'}")

@@ -1,16 +1,27 @@
 """Resources as tables, YAML, JSON and names."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from tabulate import tabulate
 
-from poolmgr.api import ClusterInformation, IPPool, IPReservation, Node, Resource
+from poolctl.report import printable
+from poolmgr.api import (
+    BlockAffinity,
+    ClusterInformation,
+    IPAMConfiguration,
+    IPPool,
+    IPReservation,
+    Node,
+    Resource,
+)
 from poolmgr.api.meta import API_VERSION
 
 _LONGEST_CELL = 80
+_NOT_ESCAPED_BY_JSON = re.compile(r"[\x7f-\x9f\ud800-\udfff]")
 
 _Cell = Callable[[Any], str]
 
@@ -40,6 +51,16 @@ _CLUSTER: dict[str, _Cell] = {
     "CALICOVERSION": lambda cluster: cluster.spec.calico_version,
     "DATASTOREREADY": lambda cluster: _truth(cluster.spec.datastore_ready),
 }
+_CONFIGURATION: dict[str, _Cell] = {
+    "NAME": _name,
+    "STRICTAFFINITY": lambda config: _truth(config.spec.strict_affinity),
+    "AUTOALLOCATEBLOCKS": lambda config: _truth(config.spec.auto_allocate_blocks),
+}
+_AFFINITY: dict[str, _Cell] = {
+    "NODE": lambda affinity: affinity.spec.node,
+    "CIDR": lambda affinity: str(affinity.spec.cidr),
+    "STATE": lambda affinity: affinity.spec.state,
+}
 _TABLE: Mapping[type[Resource], dict[str, _Cell]] = {
     IPPool: {
         "NAME": _name,
@@ -49,6 +70,8 @@ _TABLE: Mapping[type[Resource], dict[str, _Cell]] = {
     IPReservation: {"NAME": _name},
     Node: {"NAME": _name},
     ClusterInformation: _CLUSTER,
+    IPAMConfiguration: _CONFIGURATION,
+    BlockAffinity: _AFFINITY,
 }
 _WIDE: Mapping[type[Resource], dict[str, _Cell]] = {
     IPPool: {
@@ -70,6 +93,15 @@ _WIDE: Mapping[type[Resource], dict[str, _Cell]] = {
         "IPV6": lambda node: node.spec.bgp.ipv6_address if node.spec.bgp else "",
     },
     ClusterInformation: _CLUSTER,
+    IPAMConfiguration: {
+        **_CONFIGURATION,
+        "MAXBLOCKSPERHOST": lambda config: str(config.spec.max_blocks_per_host),
+    },
+    BlockAffinity: {
+        "NAME": _name,
+        **_AFFINITY,
+        "TYPE": lambda affinity: affinity.spec.type,
+    },
 }
 
 
@@ -85,21 +117,22 @@ def rendered(
     Write resources of one kind.
 
     Args:
-        output: "table", "wide", "yaml", "json" or "name".
+        output: "table" or "ps", "wide", "yaml", "json" or "name".
         revision: Where they were read; becomes the resource version of a List.
         single: One was asked for by name; YAML and JSON are then the object, not a List.
     """
     match output:
-        case "table" | "wide":
-            columns = (_TABLE if output == "table" else _WIDE)[kind]
-            rows = [[cell(each) for cell in columns.values()] for each in resources]
+        case "table" | "ps" | "wide":
+            columns = (_WIDE if output == "wide" else _TABLE)[kind]
+            rows = [[printable(cell(each)) for cell in columns.values()] for each in resources]
             return tabulate(rows, [*columns], tablefmt="plain", disable_numparse=True)
         case "name":
-            return "\n".join(each.ref for each in resources)
+            return "\n".join(printable(each.ref) for each in resources)
         case _:
             value = _value(kind, resources, revision=revision, single=single)
             if output == "json":
-                return json.dumps(value, indent=2, ensure_ascii=False)
+                text = json.dumps(value, indent=2, ensure_ascii=False)
+                return _NOT_ESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
             return yaml.safe_dump(value, default_flow_style=False, allow_unicode=True).rstrip()
 
 

@@ -1,35 +1,87 @@
-"""What a command says when something is wrong, and its exit status."""
+"""What a command says, also when something is wrong, and its exit status."""
+
+import io
+import shlex
+import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from poolmgr.errors import CommitUnknownError, InvalidRequestError, PoolmgrError, StoreError
+from poolmgr.errors import (
+    CommitUnknownError,
+    CorruptStateError,
+    PoolmgrError,
+    StoreError,
+    StoreUnavailableError,
+)
 
-REFUSED, USAGE, UNAVAILABLE, UNKNOWN = 1, 2, 3, 4
+if TYPE_CHECKING:
+    from poolctl.config import Session
+
+REFUSED, USAGE, UNAVAILABLE, UNKNOWN, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def exit_code(error: PoolmgrError) -> int:
-    """Return the exit status for an error."""
+    """Return the exit status for an error; USAGE is for what click finds."""
     match error:
         case CommitUnknownError():
             return UNKNOWN
         case StoreError():
             return UNAVAILABLE
-        case InvalidRequestError():
-            return USAGE
         case _:
             return REFUSED
 
 
+def failed(error: PoolmgrError, session: "Session", *, what: str = "") -> int:
+    """
+    Write an error and what helps against it to stderr.
+
+    Args:
+        what: The resource that it is about.
+
+    Returns:
+        The exit status.
+    """
+    complain(f"{f'{what}: ' if what else ''}{error}{advice(error, session)}")
+    return exit_code(error)
+
+
+def advice(error: PoolmgrError, session: "Session") -> str:
+    """Tell what to do about an error, as the end of its sentence; "" = nothing to add."""
+    match error:
+        case CorruptStateError():
+            key = shlex.quote(error.key)
+            return f"; look at it: etcdctl get {key}; mend it: etcdctl put {key} VALUE"
+        case StoreUnavailableError() if session.etcd:
+            return f"; endpoints in use: {session.etcd}; check them, and that etcd runs there"
+        case _:
+            return ""
+
+
+def say(line: str) -> None:
+    """Write a line to stdout; what is stored cannot steer a terminal by it."""
+    click.echo(printable(line))
+
+
 def complain(message: str) -> None:
     """Write an error, on one line, to stderr."""
-    click.echo(f"poolctl: error: {_one_line(message)}", err=True)
+    _tell(f"poolctl: error: {message}")
 
 
 def warn(message: str) -> None:
     """Write a warning, on one line, to stderr."""
-    click.echo(f"poolctl: warning: {_one_line(message)}", err=True)
+    _tell(f"poolctl: warning: {message}")
 
 
-def _one_line(message: str) -> str:
-    words = " ".join(message.split())
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in words)
+def printable(text: str) -> str:
+    r"""Write what is not printable as \x1b or \u200b."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _tell(message: str) -> None:
+    try:
+        click.echo(printable(" ".join(message.split())), err=True)
+    except OSError:
+        sys.stderr = io.StringIO()  # Nobody can be told; the exit status still counts.

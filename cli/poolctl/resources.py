@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from poolctl.config import Session
-from poolctl.report import REFUSED, complain, exit_code
+from poolctl.report import REFUSED, complain, failed, say
 from poolmgr.errors import InvalidRequestError, PoolmgrError, RefusedError
 
 if TYPE_CHECKING:
     from poolmgr.api import Resource
     from poolmgr.core.txn import KeyValue
 
+_STDIN = "standard input"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -42,9 +43,7 @@ def create(session: Session, filenames: tuple[str, ...], recursive: bool) -> int
     """Create resources that do not exist yet."""
     from poolctl.changes import Changes
 
-    resources = _manifests(filenames, recursive)
-    changes = Changes(session)
-    return max(_attempt(each.ref, partial(changes.create, each)) for each in resources)
+    return _for_each(filenames, recursive, session, Changes(session).create)
 
 
 @click.command()
@@ -54,9 +53,7 @@ def apply(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
     """Create resources, or update them where they exist."""
     from poolctl.changes import Changes
 
-    resources = _manifests(filenames, recursive)
-    changes = Changes(session)
-    return max(_attempt(each.ref, partial(changes.apply, each)) for each in resources)
+    return _for_each(filenames, recursive, session, Changes(session).apply)
 
 
 @click.command()
@@ -66,20 +63,29 @@ def replace(session: Session, filenames: tuple[str, ...], recursive: bool) -> in
     """Update resources that exist."""
     from poolctl.changes import Changes
 
-    resources = _manifests(filenames, recursive)
-    changes = Changes(session)
-    return max(_attempt(each.ref, partial(changes.replace, each)) for each in resources)
+    return _for_each(filenames, recursive, session, Changes(session).replace)
+
+
+def _kind(
+    _context: click.Context, _argument: click.Parameter, word: str | None
+) -> "type[Resource] | None":
+    from poolmgr.api import resource_type
+
+    try:
+        return None if word is None else resource_type(word)
+    except InvalidRequestError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, callback=_kind)
 @click.argument("names", nargs=-1)
 @_files(required=False)
 @click.option("-s", "--skip-not-exists", is_flag=True, help="Absent ones are no error.")
 @click.pass_obj
 def delete(
     session: Session,
-    kind: str | None,
+    kind: "type[Resource] | None",
     names: tuple[str, ...],
     filenames: tuple[str, ...],
     recursive: bool,
@@ -92,43 +98,42 @@ def delete(
     assigned stay so.
     """
     from poolctl.changes import Changes, Target
-    from poolmgr.api import resource_type
 
     if bool(kind and names) == bool(filenames) or (kind and filenames):
         raise click.UsageError("give either a kind and names, or -f")
     if kind:
-        cls = resource_type(kind)
-        targets = [Target(kind=cls, name=name) for name in names]
+        targets = [Target(kind=kind, name=name) for name in names]
     else:
         targets = [Target.of(each) for each in _manifests(filenames, recursive)]
     changes = Changes(session)
     return max(
-        _attempt(each.ref, partial(changes.delete, each, must_exist=not skip_not_exists))
+        _attempt(
+            session, each.ref, partial(changes.delete, each, must_exist=not skip_not_exists)
+        )
         for each in targets
     )
 
 
 @click.command()
-@click.argument("kind")
+@click.argument("kind", callback=_kind)
 @click.argument("names", nargs=-1)
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "wide", "yaml", "json", "name"]),
+    type=click.Choice(["table", "ps", "wide", "yaml", "json", "name"]),
     default="table",
     show_default=True,
+    help="ps is another word for table.",
 )
 @click.pass_obj
-def get(session: Session, kind: str, names: tuple[str, ...], output: str) -> int:
+def get(session: Session, kind: "type[Resource]", names: tuple[str, ...], output: str) -> int:
     """Show resources of a kind: ippools, ipreservations, nodes or clusterinformation."""
     from poolctl.render import rendered
-    from poolmgr.api import resource_type
     from poolmgr.core.records import resource_key, resource_range
     from poolmgr.core.txn import Fetch
 
-    cls = resource_type(kind)
-    keys = [resource_key(cls.plural, name) for name in dict.fromkeys(names)]
-    range_ = resource_range(cls.plural)
+    keys = [resource_key(kind.plural, name) for name in dict.fromkeys(names)]
+    range_ = resource_range(kind.plural)
     fetch = Fetch(keys=frozenset(keys)) if names else Fetch(ranges=frozenset({range_}))
     reading = session.store.read(fetch, timeout_s=session.left_s)
     found: list[Resource] = []
@@ -136,15 +141,13 @@ def get(session: Session, kind: str, names: tuple[str, ...], output: str) -> int
     stored = [(key, reading.found[key]) for key in keys] or reading.ranges[range_].items
     for key, value in stored:
         try:
-            found.append(_present(cls, key, value))
+            found.append(_present(kind, key, value))
         except PoolmgrError as error:
             wrong.append(error)
     if found or not names:
         single = len(keys) == 1
-        click.echo(rendered(cls, found, output, revision=reading.revision, single=single))
-    for problem in wrong:
-        complain(str(problem))
-    return max(map(exit_code, wrong), default=0)
+        click.echo(rendered(kind, found, output, revision=reading.revision, single=single))
+    return max((failed(problem, session) for problem in wrong), default=0)
 
 
 COMMANDS = (create, apply, replace, delete, get)
@@ -163,7 +166,7 @@ def _manifests(filenames: tuple[str, ...], recursive: bool) -> "list[Resource]":
     Read and check every document before anything is done with any.
 
     Raises:
-        InvalidRequestError: A file cannot be read or is neither YAML nor JSON.
+        InvalidRequestError: A file cannot be read, is neither YAML nor JSON, or all are empty.
         click.exceptions.Exit: The content of a document is refused; all of it has been said.
     """
     from poolmgr.api import manifests
@@ -171,13 +174,14 @@ def _manifests(filenames: tuple[str, ...], recursive: bool) -> "list[Resource]":
     documents = []
     for filename in filenames:
         for origin, text in (
-            [("standard input", _standard_input())]
+            [(_STDIN, _standard_input())]
             if filename == "-"
             else manifests.files(filename, recursive=recursive)
         ):
             documents += [(origin, each) for each in manifests.documents(text, origin)]
     if not documents:
-        raise InvalidRequestError(f"there is no resource in {', '.join(filenames)}")
+        where = ", ".join(_STDIN if each == "-" else each for each in filenames)
+        raise InvalidRequestError(f"there is no resource in {where}")
     resources, refused = [], False
     for origin, document in documents:
         try:
@@ -191,18 +195,32 @@ def _manifests(filenames: tuple[str, ...], recursive: bool) -> "list[Resource]":
 
 
 def _standard_input() -> str:
+    from poolmgr.api.manifests import text_of
+
+    if sys.stdin is None:
+        raise InvalidRequestError(f"cannot read {_STDIN}: it is closed")
     try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError("standard input is not UTF-8 text") from error
+        return text_of(sys.stdin.buffer, _STDIN)
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {_STDIN}: {error.strerror}") from error
 
 
-def _attempt(ref: str, change: Callable[[], str]) -> int:
+def _for_each(
+    filenames: tuple[str, ...],
+    recursive: bool,
+    session: Session,
+    change: "Callable[[Resource], str]",
+) -> int:
+    """Change what the manifests name, one after another; the worst exit status counts."""
+    resources = _manifests(filenames, recursive)
+    return max(_attempt(session, each.ref, partial(change, each)) for each in resources)
+
+
+def _attempt(session: Session, ref: str, change: Callable[[], str]) -> int:
     """Try one change, say what came of it, and return the exit status it asks for."""
     try:
         verb = change()
     except PoolmgrError as error:
-        complain(f"{ref}: {error}")
-        return exit_code(error)
-    click.echo(f"{ref} {verb}")
+        return failed(error, session, what=ref)
+    say(f"{ref} {verb}")
     return 0

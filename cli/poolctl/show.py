@@ -6,9 +6,9 @@ from dataclasses import replace
 import click
 from tabulate import tabulate
 
-from poolctl.changes import decoded
+from poolctl.changes import R, decoded
 from poolctl.config import Session
-from poolctl.report import complain, exit_code
+from poolctl.report import advice, exit_code, say, warn
 from poolmgr.api import IPPool, IPReservation
 from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, network, ordinal_of
@@ -16,7 +16,7 @@ from poolmgr.core.block import Block
 from poolmgr.core.pools import pool_of
 from poolmgr.core.records import BLOCKS, block_key, decode_block, resource_range
 from poolmgr.core.reservation import AddressSet
-from poolmgr.core.txn import Fetch, Reading
+from poolmgr.core.txn import Fetch, Range, Reading
 from poolmgr.core.usage import BlockUsage, Usage, utilization
 from poolmgr.errors import CorruptStateError
 
@@ -33,22 +33,16 @@ def show_usage(session: Session, *, show_blocks: bool) -> int:
     Print the table of pools, and of blocks if wanted, as of one revision.
 
     Returns:
-        The exit status; blocks that do not decode are named on stderr and not counted.
+        The exit status; what does not decode is named on stderr and not counted.
     """
+    broken: list[CorruptStateError] = []
     reading = _read(session, Fetch(ranges=frozenset({_POOLS, _RESERVATIONS})))
-    pools = _pools(reading)
-    reservations = (
-        decoded(IPReservation, key, found) for key, found in reading.ranges[_RESERVATIONS].items
-    )
+    pools = _decoded(IPPool, reading, _POOLS, broken)
+    reservations = _decoded(IPReservation, reading, _RESERVATIONS, broken)
     reserved = AddressSet.of(
         text for reservation in reservations for text in reservation.spec.reserved_cidrs
     )
-    largest = max(
-        (1 << pool.spec.cidr.max_prefixlen - pool.spec.block_size for pool in pools), default=1
-    )
-    page_size = max(1, min(500, _PAGE_ADDRESSES // largest))
-    broken: list[CorruptStateError] = []
-    blocks = _blocks(session, reading.revision, page_size, broken)
+    blocks = _blocks(session, reading.revision, _page_size(pools), broken)
     used = utilization(pools, reserved, blocks)
     rows = []
     for pool in used.pools:
@@ -58,57 +52,94 @@ def show_usage(session: Session, *, show_blocks: bool) -> int:
         rows += [_block_row("Block, no pool", block) for block in used.orphans]
     align = _ALIGN if rows else None
     click.echo(tabulate(rows, _COLUMNS, tablefmt="pretty", colalign=align))
-    for error in broken:
-        complain(str(error))
-    return max(map(exit_code, broken), default=0)
+    return _warn_of(broken, "the counts lack it", session)
 
 
-def show_address(session: Session, address: IPAddress) -> None:
-    """Print who holds an address: its block says so, whatever became of its pool."""
+def show_address(session: Session, address: IPAddress) -> int:
+    """
+    Print who holds an address: its block says so, whatever became of its pool.
+
+    Returns:
+        The exit status; pools that do not decode are named on stderr.
+
+    Raises:
+        CorruptStateError: The block does not decode.
+    """
     sizes = BLOCK_SIZES[address.version]
     keys = [block_key(network(address, size)) for size in sizes]
     reading = _read(session, Fetch(keys=frozenset(keys), ranges=frozenset({_POOLS})))
     for key in keys:
         found = reading.found[key]
         if found is not None:
-            return _show_in_block(decode_block(key, found.value), address, _pools(reading))
-    click.echo(f"IP {address} is not assigned")
-    return None
+            block = decode_block(key, found.value)
+            break
+    else:
+        say(f"IP {address} is not assigned")
+        return 0
+    broken: list[CorruptStateError] = []
+    _show_in_block(block, address, _decoded(IPPool, reading, _POOLS, broken))
+    return _warn_of(broken, "the address may be in it", session)
 
 
 def _show_in_block(block: Block, address: IPAddress, pools: list[IPPool]) -> None:
     owner = block.attribute_of(address)
     if owner is None:
-        click.echo(f"IP {address} is not assigned")
+        say(f"IP {address} is not assigned")
         return
     if owner.released_at is not None:
-        click.echo(f"IP {address} is not assigned; it cools down since {owner.released_at}")
+        say(f"IP {address} is not assigned; it cools down since {owner.released_at}")
         return
     pool = pool_of(pools, address, enabled=False)
     number = block.sequence_numbers.get(ordinal_of(block.cidr, address))
     affinity = f"of {block.affinity}" if block.affinity else "of no host"
-    click.echo(f"IP {address} is in use")
-    click.echo(f"Handle ID: {owner.owner or '<none>'}")
-    click.echo(f"Block: {block.cidr}, {affinity}")
-    click.echo(f"Pool: {f'{pool.metadata.name}, {pool.spec.cidr}' if pool else '<none>'}")
-    click.echo(f"Sequence number: {'<none>' if number is None else number}")
+    say(f"IP {address} is in use")
+    say(f"Handle ID: {owner.owner or '<none>'}")
+    say(f"Block: {block.cidr}, {affinity}")
+    say(f"Pool: {f'{pool.metadata.name}, {pool.spec.cidr}' if pool else '<none>'}")
+    say(f"Sequence number: {'<none>' if number is None else number}")
     _show_attributes("Attributes", owner.secondary)
     if owner.alternate:
         _show_attributes("Alternate attributes", owner.alternate)
 
 
 def _show_attributes(title: str, attributes: Mapping[str, str]) -> None:
-    click.echo(f"{title}:{'' if attributes else ' <none>'}")
+    say(f"{title}:{'' if attributes else ' <none>'}")
     for key, value in sorted(attributes.items()):
-        click.echo(f"  {key}: {value}")
+        say(f"  {key}: {value}")
 
 
 def _read(session: Session, fetch: Fetch) -> Reading:
     return session.store.read(fetch, timeout_s=session.left_s)
 
 
-def _pools(reading: Reading) -> list[IPPool]:
-    return [decoded(IPPool, key, found) for key, found in reading.ranges[_POOLS].items]
+def _decoded(
+    kind: type[R], reading: Reading, range_: Range, broken: list[CorruptStateError]
+) -> list[R]:
+    """Decode the resources of a range; what cannot be understood goes to `broken`."""
+    found: list[R] = []
+    for key, stored in reading.ranges[range_].items:
+        try:
+            found.append(decoded(kind, key, stored))
+        except CorruptStateError as error:
+            broken.append(error)
+    return found
+
+
+def _warn_of(broken: list[CorruptStateError], consequence: str, session: Session) -> int:
+    for error in broken:
+        warn(f"{error}; {consequence}{advice(error, session)}")
+    return max(map(exit_code, broken), default=0)
+
+
+def _page_size(pools: list[IPPool]) -> int:
+    """Return how many blocks to read at once; stored block sizes may be nonsense."""
+    specs = [each.spec for each in pools]
+    bits = [
+        spec.cidr.max_prefixlen - spec.block_size
+        for spec in specs
+        if spec.block_size in BLOCK_SIZES[spec.cidr.version]
+    ]
+    return min(500, _PAGE_ADDRESSES >> max(bits, default=0))
 
 
 def _blocks(

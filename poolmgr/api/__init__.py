@@ -6,7 +6,9 @@ This layer knows no store; rules between resources take the others as arguments.
 
 from collections.abc import Mapping
 
+from poolmgr.api.blockaffinity import BlockAffinity
 from poolmgr.api.clusterinformation import ClusterInformation
+from poolmgr.api.ipamconfiguration import IPAMConfiguration
 from poolmgr.api.ippool import IPPool
 from poolmgr.api.ipreservation import IPReservation
 from poolmgr.api.meta import Resource
@@ -15,7 +17,9 @@ from poolmgr.errors import InvalidRequestError
 
 __all__ = [
     "KINDS",
+    "BlockAffinity",
     "ClusterInformation",
+    "IPAMConfiguration",
     "IPPool",
     "IPReservation",
     "Node",
@@ -24,7 +28,15 @@ __all__ = [
 ]
 
 KINDS: Mapping[str, type[Resource]] = {
-    kind.kind: kind for kind in (IPPool, IPReservation, Node, ClusterInformation)
+    kind.kind: kind
+    for kind in (
+        IPPool,
+        IPReservation,
+        Node,
+        ClusterInformation,
+        IPAMConfiguration,
+        BlockAffinity,
+    )
 }
 """Resource types by kind."""
 

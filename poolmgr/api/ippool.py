@@ -6,12 +6,14 @@ from calicoctl.
 """
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from poolmgr.api.meta import AsTuple, Model, Resource, Text, Texts, Violation, shown
+from poolmgr.api.meta import AsTuple, Model, Resource, Text, Texts
+from poolmgr.api.violations import Violation, one_of, shown
 from poolmgr.cidr import IPNetwork, parse_network
 from poolmgr.errors import InvalidRequestError, RefusedError
 from poolmgr.selector import parse
@@ -21,9 +23,11 @@ BLOCK_SIZES = {4: range(20, 33), 6: range(116, 129)}
 TUNNEL_MODES = ("Never", "Always", "CrossSubnet")
 USES = ("Workload", "Tunnel", "LoadBalancer")
 ASSIGNMENT_MODES = ("Automatic", "Manual")
+PRIORITY = "ipam.poolmgr.io/priority"
 _LINK_LOCAL = {4: ipaddress.ip_network("169.254.0.0/16"), 6: ipaddress.ip_network("fe80::/10")}
 _MAX_SELECTOR_LENGTH = 1024
 _MAX_USES = 10
+_INTEGER = re.compile("-?[0-9]{1,9}")  # few enough for every program that may read it
 
 
 def parse_cidr(text: str, *, strict: bool = True) -> IPNetwork:
@@ -123,11 +127,28 @@ class IPPool(Resource):
     status: IPPoolStatus | None = None
 
     def violations(self) -> Iterator[Violation]:
-        """Check sizes, tunnels, selectors and uses."""
+        """Check sizes, tunnels, selectors, uses and the priority."""
         yield from _size_violations(self.spec)
         yield from _tunnel_violations(self.spec)
         yield from _selector_violations(self.spec)
         yield from _use_violations(self.spec)
+        try:
+            priority(self.metadata.annotations)
+        except ValueError as error:
+            yield f"metadata.annotations.{PRIORITY}", str(error)
+
+
+def priority(annotations: Mapping[str, str]) -> int:
+    """
+    Read a pool's priority: pools with a higher one are used first; without any it is 0.
+
+    Raises:
+        ValueError: It is no integer; the message says so.
+    """
+    text = annotations.get(PRIORITY, "0")
+    if not _INTEGER.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a whole number such as 10 or -5")
+    return int(text)
 
 
 def check_overlap(pool: IPPool, others: Iterable[IPPool]) -> None:
@@ -144,8 +165,9 @@ def check_overlap(pool: IPPool, others: Iterable[IPPool]) -> None:
         and other.spec.cidr.overlaps(pool.spec.cidr)
     ]
     if clashes:
-        where = f"IPPool {pool.metadata.name}: spec.cidr: {pool.spec.cidr}"
-        raise RefusedError(f"{where} overlaps with pool {', '.join(clashes)}")
+        raise RefusedError(
+            f"spec.cidr: {pool.spec.cidr} overlaps with pool {', '.join(clashes)}"
+        )
 
 
 def check_update(old: IPPool, new: IPPool) -> None:
@@ -155,21 +177,21 @@ def check_update(old: IPPool, new: IPPool) -> None:
     Raises:
         RefusedError: It changes the network, the block size, or a load balancer pool's use.
     """
-    who, fixed = f"IPPool {new.metadata.name}", "is fixed when the pool is created"
+    fixed = "is fixed when the pool is created"
     if new.spec.cidr != old.spec.cidr:
         raise RefusedError(
-            f"{who}: spec.cidr: {new.spec.cidr} differs from {old.spec.cidr}, which {fixed}"
+            f"spec.cidr: {new.spec.cidr} differs from {old.spec.cidr}, which {fixed}"
         )
     if new.spec.block_size != old.spec.block_size:
         was = old.spec.block_size
         raise RefusedError(
-            f"{who}: spec.blockSize: {new.spec.block_size} differs from {was}, which {fixed}"
+            f"spec.blockSize: {new.spec.block_size} differs from {was}, which {fixed}"
         )
     if "LoadBalancer" in old.spec.allowed_uses and {"Workload", "Tunnel"} & {
         *new.spec.allowed_uses
     }:
         raise RefusedError(
-            f"{who}: spec.allowedUses: a LoadBalancer pool cannot serve Workload or Tunnel"
+            "spec.allowedUses: a LoadBalancer pool cannot serve Workload or Tunnel"
         )
 
 
@@ -188,8 +210,8 @@ def _size_violations(spec: IPPoolSpec) -> Iterator[Violation]:
 
 def _tunnel_violations(spec: IPPoolSpec) -> Iterator[Violation]:
     ipip, vxlan = spec.ipip_mode, spec.vxlan_mode
-    yield from _one_of("spec.vxlanMode", vxlan, TUNNEL_MODES)
-    yield from _one_of("spec.ipipMode", ipip, TUNNEL_MODES)
+    yield from one_of("spec.vxlanMode", vxlan, TUNNEL_MODES)
+    yield from one_of("spec.ipipMode", ipip, TUNNEL_MODES)
     if ipip != "Never" != vxlan:
         yield "spec.ipipMode", f"{shown(ipip)} is not allowed: vxlanMode is {shown(vxlan)}"
     if spec.cidr.version == 6 and ipip != "Never":
@@ -219,10 +241,10 @@ def _selector_violations(spec: IPPoolSpec) -> Iterator[Violation]:
 def _use_violations(spec: IPPoolSpec) -> Iterator[Violation]:
     uses = spec.allowed_uses
     for index, use in enumerate(uses):
-        yield from _one_of(f"spec.allowedUses[{index}]", use, USES)
+        yield from one_of(f"spec.allowedUses[{index}]", use, USES)
     if len(uses) > _MAX_USES:
         yield "spec.allowedUses", f"{len(uses)} entries are too many: at most {_MAX_USES}"
-    yield from _one_of("spec.assignmentMode", spec.assignment_mode, ASSIGNMENT_MODES)
+    yield from one_of("spec.assignmentMode", spec.assignment_mode, ASSIGNMENT_MODES)
     if "Tunnel" in uses and spec.namespace_selector:
         yield (
             "spec.namespaceSelector",
@@ -244,8 +266,3 @@ def _load_balancer_violations(spec: IPPoolSpec) -> Iterator[Violation]:
             "spec.nodeSelector",
             f"{shown(spec.node_selector)} is not allowed: a LoadBalancer pool takes all()",
         )
-
-
-def _one_of(path: str, value: str, allowed: tuple[str, ...]) -> Iterator[Violation]:
-    if value not in allowed:
-        yield path, f"{shown(value)} is not allowed: {', '.join(allowed)}"

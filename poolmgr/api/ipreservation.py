@@ -11,7 +11,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from poolmgr.api.ippool import parse_cidr
-from poolmgr.api.meta import Model, Resource, Texts, Violation, shown
+from poolmgr.api.meta import Model, Resource, Texts
+from poolmgr.api.violations import Violation, shown
 
 
 class IPReservationSpec(Model):

@@ -5,25 +5,36 @@ Rules:
 
 1. Scalars are those of Calico's tools: a date or 12:30 is text, a key given twice is an error.
 2. Reading (syntax) and checking (content) are separate steps: `documents`, then `resource`.
+3. Whatever a path leads to, reading it ends: no FIFO is waited for, no device read for ever.
 """
 
 import json
+import os
 import re
+import stat
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
 from poolmgr.api import KINDS, Resource
-from poolmgr.api.meta import API_VERSION, plain_text, shown, title
+from poolmgr.api.meta import API_VERSION, plain_text
+from poolmgr.api.violations import shown, title
 from poolmgr.errors import InvalidRequestError
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Size of an input; the largest clusters' resources together are smaller."""
+
+_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""Paths, or their beginnings, where a shell puts what it pipes: `-f <(command)`."""
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MERGE = "tag:yaml.org,2002:merge"
 _SCALARS = {
     "bool": r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
-    "int": r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)",
+    # A whole number of thousands of digits is none: Python would not write it.
+    "int": r"[-+]?(?:0b[01_]{1,64}|0x[0-9a-fA-F_]{1,64}|0o?[0-7_]{1,64}|0|[1-9][0-9_]{0,64})",
     "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
     "null": r"~|null|Null|NULL|",
     "merge": r"<<",
@@ -31,15 +42,24 @@ _SCALARS = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates and base 60; keys become text and must not repeat."""
+    """YAML without dates and base 60, or cycles; keys become text and must not repeat."""
 
     yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def construct_object(
+        self,
+        node: yaml.Node,
+        deep: bool = False,  # noqa: ARG002, FBT001, FBT002 - as PyYAML declares it
+    ) -> Any:
+        """Make a value with all that is in it, so that one inside itself is found out."""
+        return super().construct_object(node, deep=True)
 
     def construct_mapping(
         self,
         node: yaml.MappingNode,
         deep: bool = False,  # noqa: ARG002, FBT001, FBT002 - as PyYAML declares it
     ) -> dict[Hashable, Any]:
+        """Make an object of a mapping, merged ones included."""
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == _MERGE:
@@ -52,12 +72,10 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         self.flatten_mapping(node)
-        return {
-            self._key(key): self.construct_object(value, deep=True) for key, value in node.value
-        }
+        return {self._key(key): self.construct_object(value) for key, value in node.value}
 
     def _key(self, node: yaml.Node) -> str:
-        key = plain_text(self.construct_object(node, deep=True))
+        key = plain_text(self.construct_object(node))
         if isinstance(key, str):
             return key
         problem = f"{shown(key)} cannot be a key"
@@ -83,25 +101,81 @@ def files(path: str, *, recursive: bool = False) -> Iterator[tuple[str, str]]:
     Raises:
         InvalidRequestError: Something cannot be read, or there is no manifest in the directory.
     """
-    root = Path(path)
     try:
-        if not root.is_dir():
-            yield path, root.read_text(encoding="utf-8")
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            yield path, _content(path)
             return
-        found = sorted(root.rglob("*") if recursive else root.iterdir())
-        manifests = [file for file in found if file.suffix in _SUFFIXES and file.is_file()]
+        manifests = _manifests(path, recursive=recursive)
         for file in manifests:
-            yield str(file), file.read_text(encoding="utf-8")
+            yield str(file), _content(str(file))
     except OSError as error:
         raise InvalidRequestError(
             f"cannot read {error.filename or path}: {error.strerror or error}"
         ) from error
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"cannot read {path}: it is not UTF-8 text") from error
     if not manifests:
         raise InvalidRequestError(
             f"directory {path} holds no file that ends in {', '.join(_SUFFIXES)}"
         )
+
+
+def check_file(path: str) -> None:
+    """
+    Check that reading `path` will end: it is a file of a sensible size, or a shell's pipe.
+
+    Raises:
+        InvalidRequestError: It is something else.
+        OSError: Nothing is there, or nobody may look.
+    """
+    found = os.stat(path)
+    if not (stat.S_ISREG(found.st_mode) or path.startswith(_STREAMS)):
+        raise InvalidRequestError(f"cannot read {path}: it is not a regular file")
+    if found.st_size > MAX_BYTES:
+        raise _too_large(path)
+
+
+def text_of(file: BinaryIO, origin: str) -> str:
+    """
+    Read a whole file.
+
+    Args:
+        origin: Its name, for messages.
+
+    Raises:
+        InvalidRequestError: It is larger than MAX_BYTES, or not UTF-8 text.
+        OSError: It cannot be read.
+    """
+    raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise _too_large(origin)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"cannot read {origin}: it is not UTF-8 text") from error
+
+
+def _too_large(origin: str) -> InvalidRequestError:
+    limit = f"{MAX_BYTES // 1024**2} MiB"
+    return InvalidRequestError(f"cannot read {origin}: it is larger than {limit}")
+
+
+def _content(path: str) -> str:
+    check_file(path)
+    with open(path, "rb") as file:
+        return text_of(file, path)
+
+
+def _manifests(path: str, *, recursive: bool) -> list[Path]:
+    """Find files by their suffix, also links that lead nowhere: reading these will fail."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    found = []
+    for folder, subfolders, names in os.walk(path, onerror=fail):
+        found += [file for name in names if (file := Path(folder, name)).suffix in _SUFFIXES]
+        if not recursive:
+            subfolders.clear()
+    return sorted(found)
 
 
 def documents(text: str, origin: str) -> list[Mapping[str, Any]]:

@@ -30,17 +30,15 @@ from pydantic import (
     model_validator,
 )
 
-from poolmgr.errors import InvalidRequestError
+from poolmgr.api.violations import Violation, readable, refused, shown, title
 
 API_VERSION = "projectcalico.org/v3"
 STORED = {"stored": True}
 """Validation context of stored values."""
 
-Violation = tuple[str, str]
-"""Path of the field, and what is wrong with it."""
-
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_PART = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_REVISION = re.compile("[0-9]{1,19}")  # etcd counts to 2**63
 _FOREIGN_METADATA = frozenset(
     (
         "generation",
@@ -166,13 +164,9 @@ class ObjectMeta(Model):
         """Check the rules every kind shares."""
         if not is_name(self.name):
             yield "metadata.name", f"{shown(self.name)} is not allowed: {NAME_RULE}"
-        if self.resource_version and not (
-            self.resource_version.isascii() and self.resource_version.isdigit()
-        ):
-            yield (
-                "metadata.resourceVersion",
-                f"{shown(self.resource_version)} is not a whole number",
-            )
+        if self.resource_version and not _REVISION.fullmatch(self.resource_version):
+            why = f"{shown(self.resource_version)} is not a whole number of at most 19 digits"
+            yield "metadata.resourceVersion", why
         yield from self._label_violations()
         yield from self._annotation_violations()
 
@@ -188,7 +182,8 @@ class ObjectMeta(Model):
             if not _is_qualified(key.lower()):
                 yield "metadata.annotations", f"key {shown(key)} is not allowed: {_KEY_RULE}"
         texts = (*self.annotations, *self.annotations.values())
-        if (size := sum(len(text.encode()) for text in texts)) > _MAX_ANNOTATIONS_BYTES:
+        size = sum(len(text.encode(errors="replace")) for text in texts)
+        if size > _MAX_ANNOTATIONS_BYTES:
             limit = f"at most {_MAX_ANNOTATIONS_BYTES:,}"
             yield "metadata.annotations", f"{size:,} bytes are too many: {limit}"
 
@@ -235,7 +230,7 @@ class Resource(Model):
         try:
             resource = cls.model_validate(data, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise refused(who, list(_readable(error))) from None
+            raise refused(who, list(readable(error))) from None
         wrong = list(_unknown_fields(resource)) or [
             *resource.metadata.violations(),
             *resource.violations(),
@@ -266,7 +261,7 @@ class Resource(Model):
         try:
             return cls.model_validate(data, context=STORED, by_alias=True, by_name=False)
         except ValidationError as error:
-            raise refused(title(cls.kind, obj), list(_readable(error))) from None
+            raise refused("", list(readable(error))) from None
 
     def to_manifest(self) -> dict[str, Any]:
         """Write it as people read it, with its resource version."""
@@ -277,7 +272,8 @@ class Resource(Model):
         value = self.to_manifest()
         for name in ("resourceVersion", "selfLink"):
             value["metadata"].pop(name, None)
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace")  # half a surrogate pair, as JSON has it
 
     def violations(self) -> Iterator[Violation]:
         """Check the rules of the kind."""
@@ -324,25 +320,6 @@ class Resource(Model):
         return self.model_copy(update=update)
 
 
-def refused(who: str, wrong: list[Violation]) -> InvalidRequestError:
-    """Make the one error that lists everything wrong with a resource."""
-    listed = "; ".join(f"{path}: {why}" if path else why for path, why in wrong)
-    return InvalidRequestError(f"{who}: {listed}", field=wrong[0][0])
-
-
-def title(kind: str, obj: Mapping[str, Any]) -> str:
-    """Name a resource in messages: "IPPool pool-a"."""
-    metadata = obj.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return f"{kind} {name}" if name else kind
-
-
-def shown(value: object) -> str:
-    """Write a value into a message: JSON, on one line, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def is_name(text: str) -> bool:
     """Tell whether `text` may name a resource."""
     return len(text) <= 253 and _NAME.fullmatch(text) is not None
@@ -384,29 +361,3 @@ def _unknown_fields(model: Model, path: str = "") -> Iterator[Violation]:
             for index, item in enumerate(value):
                 if isinstance(item, Model):
                     yield from _unknown_fields(item, f"{here}[{index}].")
-
-
-_EXPECTED = {
-    "missing": "is required",
-    "string_type": "must be text",
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "tuple_type": "must be a list",
-    "mapping_type": "must be a mapping",
-    "model_type": "must be a mapping",
-}
-
-
-def _readable(error: ValidationError) -> Iterator[Violation]:
-    """Translate pydantic's findings, one by one."""
-    for found in error.errors(include_url=False):
-        path = "".join(
-            f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]
-        ).lstrip(".")
-        kind, value = found["type"], found.get("input")
-        if kind == "value_error":
-            yield path, str(found["ctx"]["error"])
-        elif kind == "missing":
-            yield path, _EXPECTED[kind]
-        else:
-            yield path, f"{shown(value)} {_EXPECTED.get(kind, found['msg'])}"

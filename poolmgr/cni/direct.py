@@ -7,6 +7,7 @@ from standard input and the `CNI_*` variables from the environment, as any CNI p
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from poolmgr.cni.wire import FRAME_LIMIT_BYTES, Frame
 
 def main() -> NoReturn:
     """Serve the call this process was started for, and exit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, without a traceback
     started = time.monotonic()
     parent = os.getppid()
     status, answer = run(

@@ -1,6 +1,7 @@
 """Which node this is: what the network configuration says, else what the host says."""
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,16 +33,21 @@ def node_name(naming: Mapping[str, str], *, default_file: Path = NODENAME_FILE) 
 
 
 def _from_file(path: Path) -> str:
+    text, why = None, "it is not a regular file"
     try:
-        with path.open("rb") as file:
-            text = file.read(_LIMIT_BYTES).decode()
-    except (OSError, ValueError) as err:
-        why = err.strerror if isinstance(err, OSError) else str(err)
+        if stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for a writer
+            with path.open("rb") as file:
+                text = file.read(_LIMIT_BYTES).decode()
+    except OSError as err:
+        why = err.strerror or str(err)
+    except ValueError as err:  # not UTF-8, or a path with a null character
+        why = str(err)
+    if text is None:
         raise CallError(
             Code.INVALID_CONFIG,
             f"node name file {path} is not readable: {why}; write the node's name into it",
             field="nodename_file",
-        ) from err
+        )
     return _checked(text, f"node name file {path}")
 
 

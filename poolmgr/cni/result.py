@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from poolmgr.core.link import Route
-from poolmgr.core.request import Allocation
+from poolmgr.core.outcome import Allocation
 from poolmgr.errors import (
     AddressInUseError,
     AddressReservedError,

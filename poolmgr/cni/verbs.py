@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING
 
 from poolmgr.cni.netconf import Call
 from poolmgr.cni.result import Json, success
-from poolmgr.core.request import (
-    Allocation,
-    AssignIP,
-    Attachment,
-    AutoAssign,
-    HeldBy,
-    ReleaseByHandle,
-)
+from poolmgr.core.outcome import Allocation
+from poolmgr.core.request import AssignIP, Attachment, AutoAssign, HeldBy, ReleaseByHandle
 from poolmgr.core.txn import EPOCH_KEY, Fetch
 from poolmgr.errors import CheckFailedError
 

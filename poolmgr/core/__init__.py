@@ -1,7 +1,7 @@
 """
 The layer that decides.
 
-Everything here is a pure function of its arguments: no IO, no clock, no randomness, no logging.
-Values are frozen; a change is a new value. "I need to know more" is a return value
-(`txn.Fetch`), and so is a refusal.
+What comes out depends on the arguments alone: code here does no IO, logs nothing and knows
+neither the time nor chance. Values are frozen. A plan that lacks facts returns which
+(`txn.Fetch`); a refusal is returned as well.
 """

@@ -30,8 +30,7 @@ class AffinityState(StrEnum):
 
 
 TRANSITIONS: Mapping[AffinityState, AffinityState | None] = {
-    # state found on a block of one's own -> state to write when the block is used; None = leave
-    # it
+    # state found on a block of one's own -> state to write when it is used; None = leave it
     AffinityState.PENDING: AffinityState.CONFIRMED,
     AffinityState.PENDING_DELETION: AffinityState.CONFIRMED,
     AffinityState.CONFIRMED: None,
@@ -49,6 +48,24 @@ class Affinity:
 
     state: AffinityState = AffinityState.CONFIRMED
     extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """
+    Who claims blocks.
+
+    Attributes:
+        kind: "host" for a node, "virtual" for what no node has (load balancers).
+    """
+
+    host: str
+    kind: str = "host"
+
+    @property
+    def owner(self) -> str:
+        """What the `affinity` of its blocks says."""
+        return owner(self.host, self.kind)
 
 
 def owner(host: str, kind: str = "host") -> str:

@@ -1,10 +1,11 @@
 """
 Assigning addresses automatically, from the pools that serve a host.
 
-Theory, per family: the host's own blocks in key order, then newly claimed ones, then, unless
-StrictAffinity forbids it, free addresses in the blocks of others. Both families, handle, blocks
-and affinities are one transaction. With an attachment the request is all or nothing and answers
-with what the interface already holds; without one it may be given less, with the reason.
+Theory, per family: the host's own blocks in key order, then newly claimed ones, then what
+exists (core/existing.py): empty blocks of others to take over and, unless StrictAffinity
+forbids it, free addresses to borrow. Both families, handle, blocks and affinities are one
+transaction. With an attachment the request is all or nothing and answers with what the
+interface already holds; without one it may be given less, with the reason.
 
 Rules (Calico libcalico-go/lib/ipam, autoAssign):
 
@@ -14,25 +15,39 @@ Rules (Calico libcalico-go/lib/ipam, autoAssign):
 3. Switching off autoAllocateBlocks stops claims and borrowing alike.
 4. A bridge that is a gateway serves one IPv4 pool per node and network: see
    grant.one_bridge_pool.
+5. A handle at its cap is answered with what it holds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from poolmgr.cidr import IPNetwork, address_at, contains
 from poolmgr.core import records
-from poolmgr.core.block import Attribute, Block, auto_assign
-from poolmgr.core.claim import claim, find_claimable, own_blocks, to_borrow, use_own
+from poolmgr.core.affinity import Claimant
+from poolmgr.core.block import Attribute, Block, HostReserved, auto_assign
+from poolmgr.core.claim import (
+    check_gateway,
+    claim,
+    drop_stray,
+    find_claimable,
+    keys_of_own,
+    own_blocks,
+    use_own,
+)
 from poolmgr.core.draft import Draft, Missing
+from poolmgr.core.existing import Existing, existing_blocks, is_lost, is_reclaimable, take_over
 from poolmgr.core.grant import (
     add_to_handle,
     attribute_of,
     by_family,
+    capped,
     compare_pool,
     enter,
     one_bridge_pool,
 )
-from poolmgr.core.pools import Candidate, Criteria, Selection, select
-from poolmgr.core.request import Allocation, Assigned, AutoAssign
+from poolmgr.core.outcome import Allocation, Assigned
+from poolmgr.core.pools import Candidate, Criteria, Selection, select, strayed
+from poolmgr.core.request import AutoAssign, Use
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     BlockLimitError,
@@ -46,10 +61,19 @@ PART = 24
 Blocks of 64 addresses, or their like, that one part of a large request touches per family.
 """
 
+STRAYS = 10
+"""Blocks in pools that no longer select the host, looked at by one assignment."""
+
 
 @dataclass(slots=True)
 class _Search:
-    """One family of one request, under way."""
+    """
+    One family of one request, under way.
+
+    Attributes:
+        own: The host's blocks, wherever they lie; claims join them.
+        owned: How many of them count for the limit.
+    """
 
     draft: Draft
     request: AutoAssign
@@ -57,7 +81,14 @@ class _Search:
     selection: Selection
     wanted: int
     found: list[Allocation]
+    own: list[IPNetwork]
+    owned: int = 0
     touched: int = 0
+
+    @property
+    def who(self) -> Claimant:
+        """Who claims blocks."""
+        return self.request.claimant
 
     def take(self, block: Block, candidate: Candidate) -> int:
         """Assign what is missing from `block`, write it, and say how many that were."""
@@ -80,6 +111,30 @@ class _Search:
                 for ordinal in ordinals
             )
         return len(ordinals)
+
+    def take_new(self, block: Block, candidate: Candidate) -> None:
+        """Assign from a block that has just become the host's, and has perhaps no room."""
+        self.draft.put_block(block)
+        self.take(block, candidate)
+        self.own = [*self.own, block.cidr]
+        self.owned += 1
+
+    def check_limit(self) -> None:
+        """
+        Make sure that the host may have one more block.
+
+        Raises:
+            BlockLimitError, PoolExhaustedError: It may not.
+        """
+        config, family = self.draft.config(), self.selection.kept[0].cidr.version
+        limit = config.block_limit(self.request.max_blocks)
+        if limit is not None and self.owned >= limit:
+            raise BlockLimitError(self.request.host, limit, family)
+        if not config.auto_allocate_blocks:
+            raise PoolExhaustedError(
+                f"the IPv{family} blocks of {self.request.host} are full, and "
+                "autoAllocateBlocks is off"
+            )
 
     @property
     def cut(self) -> bool:
@@ -109,10 +164,12 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
         RefusedError: The answer is no; the draft is to be thrown away.
     """
     families = sorted(family for family, count in request.count.items() if count)
-    affinities = tuple(records.affinity_range(request.host, family) for family in families)
-    node = records.resource_key("nodes", request.host)
-    held = enter(draft, request, keys=(node,), ranges=affinities)
-    draft.compare(node)  # a label change may take the node out of a pool
+    who = request.claimant
+    affinities = tuple(records.affinity_range(who.host, f, who.kind) for f in families)
+    node = () if request.use is Use.LOAD_BALANCER else (_node_key(who),)
+    held = enter(draft, request, keys=node, ranges=affinities)
+    for key in node:
+        draft.compare(key)  # a label change may take the node out of a pool
     results: list[_Search] = []
     shortfall: dict[int, RefusedError] = {}
     lacking = Fetch()
@@ -124,6 +181,7 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
             selection=Selection(kept=(), reasons={}),
             wanted=_missing(request, held, family),
             found=[],
+            own=[],
         )
         results.append(search)
         try:
@@ -143,6 +201,10 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
     return Assigned(allocations=by_family((*held, *found)), shortfall=shortfall)
 
 
+def _node_key(who: Claimant) -> str:
+    return records.resource_key("nodes", who.host)
+
+
 def _missing(request: AutoAssign, held: tuple[Allocation, ...], family: int) -> int:
     have = [a for a in (*held, *request.so_far) if a.address.version == family]
     return max(0, request.count[family] - len(have))
@@ -150,83 +212,106 @@ def _missing(request: AutoAssign, held: tuple[Allocation, ...], family: int) -> 
 
 def _search(search: _Search, family: int) -> None:
     """Find what is missing of one family: own blocks, new ones, others'."""
-    if not search.wanted:
-        return
     draft, request = search.draft, search.request
-    selection = select(
+    if search.wanted:
+        search.found.extend(capped(draft, request, family, search.wanted))
+    if search.done:
+        return
+    search.own = own_blocks(draft, search.who, family)
+    selection = _select(draft, request, family)
+    search.selection = (
+        one_bridge_pool(draft, request, selection, search.own) if family == 4 else selection
+    )
+    _use_own(search, request.reserved.get(family))
+    if not search.done:
+        _claim_more(search, request.reserved.get(family))
+    if not search.done:
+        _use_existing(search, request.reserved.get(family))
+
+
+def _use_own(search: _Search, reserved: HostReserved | None) -> None:
+    """Assign from the host's own blocks, and drop those that it must not use any longer."""
+    draft, who = search.draft, search.who
+    mine = [(c, of) for c in search.own if (of := _candidate_of(search.selection, c))]
+    strays = _strays(draft, who, search.own)
+    looked_at = (*(cidr for cidr, _ in mine), *strays)
+    draft.need(*(key for cidr in looked_at for key in keys_of_own(who, cidr)))
+    for cidr, candidate in mine:
+        if search.done:
+            break
+        block = use_own(draft, who, cidr, candidate.pool.spec.block_size, reserved)
+        if block is not None:
+            search.owned += 1
+            search.take(block, candidate)
+    for cidr in strays:
+        drop_stray(draft, who, cidr)
+
+
+def _select(draft: Draft, request: AutoAssign, family: int) -> Selection:
+    reserved = request.reserved.get(family)
+    return select(
         draft.pools(),
         Criteria(
             family=family,
             host=request.host,
-            node_labels=draft.node_labels(request.host),
+            node_labels=_labels(draft, request.claimant),
             namespace_labels=request.namespace_labels,
             requested=request.pools.get(family, ()),
+            kept_in_block=0 if reserved is None else reserved.count,
             use=request.use,
             link=request.link,
         ),
     )
-    own = own_blocks(draft, request.host, family)
-    search.selection = (
-        one_bridge_pool(draft, request, selection, own) if family == 4 else selection
-    )
-    mine = [
-        (cidr, c) for cidr in own if (c := _candidate_of(search.selection, cidr)) is not None
-    ]
-    keys = (key for cidr, _ in mine for key in _keys_of_own(request.host, cidr))
-    draft.need(*keys)
-    owned = 0
-    for cidr, candidate in mine:
-        if search.done:
-            return
-        block = use_own(draft, request.host, cidr, candidate.pool.spec.block_size)
-        if block is not None:
-            owned += 1
-            search.take(block, candidate)
-    if not search.done:
-        _claim_more(search, own, owned)
-    if not search.done:
-        _borrow(search)
 
 
-def _keys_of_own(host: str, cidr: IPNetwork) -> tuple[str, str]:
-    return records.block_key(cidr), records.affinity_key(host, cidr)
+def _labels(draft: Draft, who: Claimant) -> Mapping[str, str] | None:
+    return {} if who.kind == "virtual" else draft.node_labels(who.host)
 
 
-def _claim_more(search: _Search, own: list[IPNetwork], owned: int) -> None:
-    draft, host, family = (
-        search.draft,
-        search.request.host,
-        search.selection.kept[0].cidr.version,
-    )
-    config = draft.config()
-    limit = config.block_limit(search.request.max_blocks)
+def _strays(draft: Draft, who: Claimant, own: list[IPNetwork]) -> list[IPNetwork]:
+    labels, pools = _labels(draft, who), draft.pools()
+    if labels is None:
+        return []
+    return [cidr for cidr in own if strayed(pools, cidr, labels)][:STRAYS]
+
+
+def _claim_more(search: _Search, reserved: HostReserved | None) -> None:
+    draft, who = search.draft, search.who
     for candidate in search.selection.kept:
         while not search.done:
-            if limit is not None and owned >= limit:
-                raise BlockLimitError(host, limit, family)
-            if not config.auto_allocate_blocks:
-                raise PoolExhaustedError(
-                    f"the IPv{family} blocks of {host} are full, and autoAllocateBlocks is off"
-                )
-            cidr = find_claimable(draft, host, candidate, own)
+            search.check_limit()
+            cidr = find_claimable(draft, who, candidate, search.own)
             if cidr is None:
                 break
-            search.take(claim(draft, host, cidr), candidate)
-            own = [*own, cidr]
-            owned += 1
+            search.take_new(claim(draft, who, cidr, reserved), candidate)
 
 
-def _borrow(search: _Search) -> None:
-    draft, request = search.draft, search.request
-    strict = draft.config().strict_affinity
-    if not strict:
-        for candidate in search.selection.kept:
-            for block in to_borrow(draft, request.host, candidate):
-                if search.done:
-                    return
-                search.take(block, candidate)
-    if not search.done:
-        raise PoolExhaustedError(_exhausted(search, strict=strict))
+def _use_existing(search: _Search, reserved: HostReserved | None) -> None:
+    """Use what nobody uses in blocks that exist: take blocks over, then borrow."""
+    draft, strict = search.draft, search.draft.config().strict_affinity
+    for together in existing_blocks(draft, search.who, search.selection.kept, search.own):
+        for found in together:
+            search.check_limit()
+            _make_own(search, found, reserved)
+            if search.done:
+                return
+        search.check_limit()
+        for found in () if strict else together:
+            search.take(draft.block(found.block.cidr) or found.block, found.candidate)
+            if search.done:
+                return
+    raise PoolExhaustedError(_exhausted(search, strict=strict))
+
+
+def _make_own(search: _Search, found: Existing, reserved: HostReserved | None) -> None:
+    """Assign from a block that the host may call its own."""
+    draft, who, block = search.draft, search.who, found.block
+    if is_lost(block, who):
+        claim(draft, who, block.cidr)  # writes the affinity anew
+        search.take_new(block, found.candidate)
+    elif is_reclaimable(block, who, draft.now_ns):
+        check_gateway(draft, search.own, found.candidate)
+        search.take_new(take_over(draft, who, block, reserved), found.candidate)
 
 
 def _exhausted(search: _Search, *, strict: bool) -> str:

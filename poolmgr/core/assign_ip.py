@@ -14,7 +14,6 @@ Rules:
 
 from poolmgr.cidr import IPAddress, contains, network, ordinal_of
 from poolmgr.core import records
-from poolmgr.core.affinity import owner
 from poolmgr.core.block import assign
 from poolmgr.core.claim import check_gateway, claim, own_blocks
 from poolmgr.core.draft import Draft, Missing
@@ -22,13 +21,16 @@ from poolmgr.core.grant import (
     add_to_handle,
     attribute_of,
     by_family,
+    capped,
     compare_pool,
     enter,
     one_bridge_pool,
 )
+from poolmgr.core.held import held_by
 from poolmgr.core.link import LinkError, MainPlugin, resolve
+from poolmgr.core.outcome import Allocation, Assigned
 from poolmgr.core.pools import Candidate, Selection, allows, out_of_service, pool_of
-from poolmgr.core.request import Allocation, Assigned, AssignIP
+from poolmgr.core.request import AssignIP
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
@@ -62,7 +64,9 @@ def plan_assign_ip(draft: Draft, request: AssignIP) -> Assigned:
                 note=f"the same interface asks for {address}; delete its attachment first",
             )
         try:
-            allocations.append(_assign_one(draft, request, address))
+            allocations.append(
+                _held_at_cap(draft, request, address) or _assign_one(draft, request, address)
+            )
         except Missing as missing:
             lacking |= missing.fetch
     if lacking:
@@ -70,20 +74,31 @@ def plan_assign_ip(draft: Draft, request: AssignIP) -> Assigned:
     return Assigned(allocations=by_family(allocations))
 
 
+def _held_at_cap(draft: Draft, request: AssignIP, address: IPAddress) -> Allocation | None:
+    """Return the address if a capped handle holds it already."""
+    if not request.max_per_handle or request.handle is None:
+        return None
+    for allocation in held_by(draft, request.handle, None, request.link):
+        if allocation.address == address:
+            return allocation
+    capped(draft, request, address.version, 1)
+    return None
+
+
 def _assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocation:
-    candidate = _named_candidate(draft, request, address)
+    who, candidate = request.claimant, _named_candidate(draft, request, address)
     _check_not_reserved(draft, request, candidate, address)
     cidr = network(address, candidate.pool.spec.block_size)
     draft.need(
         records.block_key(cidr),
-        records.affinity_key(request.host, cidr),
-        ranges=(records.affinity_range(request.host, cidr.version),),
+        records.affinity_key(who.host, cidr, who.kind),
+        ranges=(records.affinity_range(who.host, cidr.version, who.kind),),
     )
     block = draft.block(cidr)
     if block is None:
-        check_gateway(draft, own_blocks(draft, request.host, cidr.version), candidate)
-        block = claim(draft, request.host, cidr)
-    elif draft.config().strict_affinity and block.affinity != owner(request.host):
+        check_gateway(draft, own_blocks(draft, who, cidr.version), candidate)
+        block = claim(draft, who, cidr)
+    elif draft.config().strict_affinity and block.affinity != who.owner:
         raise StrictAffinityError(str(address), str(cidr), block.affinity)
     ordinal = ordinal_of(cidr, address)
     holder = block.attribute_at(ordinal)
@@ -128,7 +143,7 @@ def _named_candidate(draft: Draft, request: AssignIP, address: IPAddress) -> Can
                 range_ = records.affinity_range(request.host, 4)
                 if request.link.main is MainPlugin.BRIDGE_GATEWAY:
                     draft.need(ranges=(range_,))
-                    own = own_blocks(draft, request.host, 4)
+                    own = own_blocks(draft, request.claimant, 4)
                     one_bridge_pool(
                         draft, request, Selection(kept=(candidate,), reasons={}), own
                     )

@@ -4,10 +4,9 @@ An allocation block.
 Which ordinals are free, which are taken, by whom, and since which sequence number.
 
 Theory: a block is one JSON value in etcd, rewritten whole with each change. `allocations` maps
-each ordinal to an
-entry of `attributes`; `unallocated` is a queue: its head is handed out next, freed ordinals
-join at its tail, so a crash-looping pod does not get its old address back until the block has
-been used once round.
+each ordinal to an entry of `attributes`; `unallocated` is a queue: ordinals leave at its head
+and freed ones join its tail, so a pod in a restart loop sees an address again only once the
+queue before it is used up.
 
 Rules (Calico libcalico-go/lib/ipam/ipam_block.go):
 
@@ -36,6 +35,29 @@ WINDOWS_RESERVED_HANDLE = "windows-reserved-ipam-handle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostReserved:
+    """
+    Addresses at both ends of every block that the host keeps for itself.
+
+    Attributes:
+        first: Addresses kept at the start of a block.
+        last: Addresses kept at its end.
+        handle: Handle id they are stored under; no handle object counts them.
+        note: Stored beside it, for people.
+    """
+
+    first: int
+    last: int
+    handle: str
+    note: str = ""
+
+    @property
+    def count(self) -> int:
+        """Addresses kept in each block."""
+        return self.first + self.last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
     """
     Who owns an ordinal.
@@ -44,7 +66,7 @@ class Attribute:
         handle: Handle id as stored; None = owned by nobody.
         secondary: Owner attributes: node, pod, namespace, timestamp, network, interface ...
         alternate: Calico's KubeVirt migration target.
-        released_at: RFC 3339 time; present = the ordinals pointing here are cooling down.
+        released_at: RFC 3339 time; present = its ordinals are cooling down.
         extra: Stored fields unknown to us; they survive a rewrite.
     """
 
@@ -122,20 +144,28 @@ class Block:
         )
 
 
-def new_block(cidr: IPNetwork, affinity: str, now_ns: int) -> Block:
+def new_block(
+    cidr: IPNetwork, affinity: str, now_ns: int, reserved: HostReserved | None = None
+) -> Block:
     """
-    Make the block a host claims: all ordinals free, ascending.
+    Make the block a host claims: all ordinals free, ascending, but for those it reserves.
 
-    Its sequence number is the time in nanoseconds, so that a deleted and recreated block never
-    repeats a number.
+    Numbering starts at the time in nanoseconds: a block that is deleted and made again reuses
+    no number.
     """
-    ordinals = range(cidr.num_addresses)
+    size, first, last = cidr.num_addresses, 0, 0
+    attributes: tuple[Attribute, ...] = ()
+    if reserved is not None and reserved.count:
+        note = {"note": reserved.note}
+        attributes = (Attribute(handle=reserved.handle, secondary=note),)
+        first, last = reserved.first, reserved.last
     return Block(
         cidr=cidr,
         affinity=affinity,
         claimed_at=rfc3339(now_ns),
-        allocations=(None,) * cidr.num_addresses,
-        unallocated=tuple(ordinals),
+        allocations=(*(0,) * first, *(None,) * (size - first - last), *(0,) * last),
+        unallocated=tuple(range(first, size - last)),
+        attributes=attributes,
         sequence_number=now_ns,
     )
 
@@ -144,15 +174,15 @@ def auto_assign(
     block: Block, count: int, attribute: Attribute, *, blocked: AddressSet = NOTHING
 ) -> tuple[Block, tuple[int, ...]]:
     """
-    Assign up to `count` free ordinals to the owner in `attribute`.
+    Give the owner in `attribute` up to `count` of the block's free ordinals.
 
     Args:
         count: Addresses wanted, >= 0.
         blocked: Addresses to skip; their ordinals keep their place in the queue.
 
     Returns:
-        The written block, and the ordinals assigned, in order. Fewer than `count` means that
-        the block is full; none at all leaves the block as it was.
+        The block as written, and its new ordinals in order of assignment. Fewer than `count`
+        means that the block is full; none at all leaves the block as it was.
 
     Source: autoAssign.
     """

@@ -1,29 +1,30 @@
 """
-Finding blocks: the host's own, a free one to claim, and others to borrow from.
+Finding blocks to assign from: the host's own, and one that nobody has claimed.
 
 Theory: a block that nobody has claimed has no key. Candidates come in the order of the host's
-walk through the pool,
-so hosts seldom meet; a few dozen are probed by keys-only reads, and only a pool that is nearly
-full is listed. Probes are hints: the claim compares block and affinity to absent, and loses
-cleanly to whoever was first.
+walk through the pool, so hosts seldom meet; a few dozen are probed by keys-only reads, and only
+a pool that is nearly full is listed. Probes are hints: the claim compares block and affinity to
+absent, and loses cleanly to whoever was first.
 
 Rules (Calico libcalico-go/lib/ipam, findOrClaimBlock, findUsableBlock):
 
 1. A claim writes block and affinity (`confirmed`) in the transaction that assigns the first
    address.
 2. Pools are filled in order; a wholly reserved or withheld block is skipped.
-3. A claim compares the host's affinities of the family as a range: a block claimed beside us
-   counts for the limit.
-4. At a host's first claim in a pool with a gateway, nobody may hold the gateway address.
+3. The host's affinities of the family are compared as a range, so that a parallel claim cannot
+   get past the limit of blocks.
+4. A host claims its first block of a pool only while the pool's gateway address is nobody's.
+5. An own block in a pool that no longer selects the host is not used; once it is empty, the
+   next assignment of the host takes block and affinity away.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from poolmgr.cidr import IPNetwork, contains, network, walk_blocks, walk_start
+from poolmgr.cidr import IPNetwork, contains, network, walk_blocks
 from poolmgr.core import records
-from poolmgr.core.affinity import TRANSITIONS, Affinity, owner
-from poolmgr.core.block import Block, new_block
+from poolmgr.core.affinity import TRANSITIONS, Affinity, Claimant
+from poolmgr.core.block import Block, HostReserved, new_block
 from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.link import GATEWAY
 from poolmgr.core.pools import Candidate
@@ -40,21 +41,28 @@ LONGEST_WALK = 4096
 PAGE = 1000
 """Keys per page once a pool has to be listed."""
 
-BORROW_ADDRESSES = 4096
-"""
-Addresses in the blocks that one read fetches to borrow from.
-
-64 blocks of a /26, about a megabyte when full.
-"""
+CHOICE = 2048
+"""Unclaimed blocks, in the order of the walk, that are remembered of a listed pool."""
 
 
-def own_blocks(draft: Draft, host: str, family: int) -> list[IPNetwork]:
+def own_blocks(draft: Draft, who: Claimant, family: int) -> list[IPNetwork]:
     """Return the blocks a host has affinity for, in key order, skipping malformed keys."""
-    keys = draft.affinities(records.affinity_range(host, family))
+    keys = draft.affinities(records.affinity_range(who.host, family, who.kind))
     return [block for key in keys if (block := records.block_of_key(key)) is not None]
 
 
-def use_own(draft: Draft, host: str, cidr: IPNetwork, block_size: int) -> Block | None:
+def keys_of_own(who: Claimant, cidr: IPNetwork) -> tuple[str, str]:
+    """Return the keys of a block and of the host's affinity for it."""
+    return records.block_key(cidr), records.affinity_key(who.host, cidr, who.kind)
+
+
+def use_own(
+    draft: Draft,
+    who: Claimant,
+    cidr: IPNetwork,
+    block_size: int,
+    reserved: HostReserved | None = None,
+) -> Block | None:
     """
     Return the host's own block, ready to be assigned from.
 
@@ -62,20 +70,20 @@ def use_own(draft: Draft, host: str, cidr: IPNetwork, block_size: int) -> Block 
 
     What interrupted writers left is repaired on the way: see core/affinity.py.
     """
-    key = records.affinity_key(host, cidr)
-    draft.need(key, records.block_key(cidr))
-    block, affinity = draft.block(cidr), draft.affinity(host, cidr) or Affinity()
+    block_key, key = keys_of_own(who, cidr)
+    draft.need(key, block_key)
+    block = draft.block(cidr)
+    affinity = draft.affinity(who.host, cidr, who.kind) or Affinity()
     if block is None and cidr.prefixlen != block_size:
-        draft.compare(records.block_key(cidr))  # it may be made before we call it stale
+        draft.compare(block_key)  # it may be made before we call it stale
         draft.delete(key)
         return None  # of an earlier pool; made anew, it could lie over blocks of this one
     if block is None:
         draft.compare(key)  # somebody may be taking the affinity away
-        block = new_block(cidr, owner(host), draft.now_ns)
-    elif block.affinity != owner(host):
-        draft.compare(
-            records.block_key(cidr)
-        )  # the block may become ours before we call the affinity stale
+        block = new_block(cidr, who.owner, draft.now_ns, reserved)
+    elif block.affinity != who.owner:
+        # The block may become ours before we call the affinity stale.
+        draft.compare(block_key)
         draft.delete(key)
         return None
     state = TRANSITIONS[affinity.state]
@@ -84,17 +92,33 @@ def use_own(draft: Draft, host: str, cidr: IPNetwork, block_size: int) -> Block 
     return block
 
 
-def claim(draft: Draft, host: str, cidr: IPNetwork) -> Block:
+def drop_stray(draft: Draft, who: Claimant, cidr: IPNetwork) -> None:
+    """Take away the host's claim to a block that it must not use, unless it holds addresses."""
+    block_key, key = keys_of_own(who, cidr)
+    block = draft.block(cidr)
+    if block is not None and block.affinity == who.owner:
+        if not block.empty:
+            return
+        draft.delete(block_key)
+    else:
+        draft.compare(block_key)  # the block may become ours before its affinity goes
+    draft.delete(key)
+
+
+def claim(
+    draft: Draft, who: Claimant, cidr: IPNetwork, reserved: HostReserved | None = None
+) -> Block:
     """Claim a block that does not exist; the caller writes it with its first address."""
-    range_ = records.affinity_range(host, cidr.version)
-    draft.need(records.block_key(cidr), records.affinity_key(host, cidr), ranges=(range_,))
-    draft.compare_range(range_)  # a block claimed beside us would break the host's limit unseen
-    draft.put(records.affinity_key(host, cidr), draft.affinity(host, cidr) or Affinity())
-    return new_block(cidr, owner(host), draft.now_ns)
+    range_ = records.affinity_range(who.host, cidr.version, who.kind)
+    block_key, key = keys_of_own(who, cidr)
+    draft.need(block_key, key, ranges=(range_,))
+    draft.compare_range(range_)  # a parallel claim could exceed the host's limit of blocks
+    draft.put(key, draft.affinity(who.host, cidr, who.kind) or Affinity())
+    return new_block(cidr, who.owner, draft.now_ns, reserved)
 
 
 def find_claimable(
-    draft: Draft, host: str, candidate: Candidate, own: list[IPNetwork]
+    draft: Draft, who: Claimant, candidate: Candidate, own: list[IPNetwork]
 ) -> IPNetwork | None:
     """
     Check the pool's gateway and find a free block, with one read for the first look at both.
@@ -105,19 +129,19 @@ def find_claimable(
     try:
         check_gateway(draft, own, candidate)
     except Missing as missing:
-        first = islice(_usable_walk(draft, host, candidate), PROBES)
+        first = islice(_usable_walk(draft, who, candidate), PROBES)
         raise Missing(missing.fetch | _probes(first)) from None
-    return find_free(draft, host, candidate)
+    return find_free(draft, who, candidate)
 
 
-def find_free(draft: Draft, host: str, candidate: Candidate) -> IPNetwork | None:
+def find_free(draft: Draft, who: Claimant, candidate: Candidate) -> IPNetwork | None:
     """
     Find a block of the pool that nobody has claimed; None = there is none.
 
     Raises:
         Missing: More of the pool must be looked at.
     """
-    usable = _usable_walk(draft, host, candidate)
+    usable = _usable_walk(draft, who, candidate)
     for _ in range(ROUNDS):
         batch = list(islice(usable, PROBES))
         unknown = [cidr for cidr in batch if draft.exists(records.block_key(cidr)) is None]
@@ -129,17 +153,23 @@ def find_free(draft: Draft, host: str, candidate: Candidate) -> IPNetwork | None
         if len(batch) < PROBES:
             return None
     taken = set(listed(draft, candidate))
-    for cidr in usable:
-        if cidr not in taken and not draft.exists(records.block_key(cidr)):
-            return cidr
-    return None
+    unclaimed = draft.remember(
+        ("unclaimed", who, candidate.cidr, candidate.pool.spec.block_size),
+        lambda: tuple(islice((cidr for cidr in usable if cidr not in taken), CHOICE)),
+    )
+    return next((c for c in unclaimed if not draft.exists(records.block_key(c))), None)
+
+
+def is_probed_whole(candidate: Candidate) -> bool:
+    """Tell whether `find_free` has looked at every block of the pool, one by one."""
+    return 1 << (candidate.pool.spec.block_size - candidate.cidr.prefixlen) <= PROBES * ROUNDS
 
 
 def _probes(blocks: Iterable[IPNetwork]) -> Fetch:
     return Fetch(ranges=frozenset(probe(records.block_key(block)) for block in blocks))
 
 
-def _usable_walk(draft: Draft, host: str, candidate: Candidate) -> Iterator[IPNetwork]:
+def _usable_walk(draft: Draft, who: Claimant, candidate: Candidate) -> Iterator[IPNetwork]:
     """
     Walk the blocks of a pool that are not wholly reserved or withheld.
 
@@ -147,7 +177,7 @@ def _usable_walk(draft: Draft, host: str, candidate: Candidate) -> Iterator[IPNe
     a second time: in a huge pool of which little is left, the walk alone would take for ever.
     """
     pool, size, reserved = candidate.cidr, candidate.pool.spec.block_size, draft.reserved()
-    blocks: Iterator[IPNetwork] = islice(walk_blocks(pool, size, host), LONGEST_WALK)
+    blocks: Iterator[IPNetwork] = islice(walk_blocks(pool, size, who.host), LONGEST_WALK)
     if size - pool.prefixlen > LONGEST_WALK.bit_length() - 1:
         kept = reserved | candidate.link.withheld
         blocks = chain(blocks, blocks_outside(pool, size, kept))
@@ -156,52 +186,34 @@ def _usable_walk(draft: Draft, host: str, candidate: Candidate) -> Iterator[IPNe
             yield cidr
 
 
-def listed(draft: Draft, candidate: Candidate) -> list[IPNetwork]:
-    """Return every block of the pool that exists, page by page."""
-    found: list[IPNetwork] = []
+def listed(draft: Draft, candidate: Candidate) -> tuple[IPNetwork, ...]:
+    """
+    Return every block of the pool that existed when it was listed, page by page.
+
+    Raises:
+        Missing: The next page must be read.
+    """
     whole = records.blocks_within(candidate.cidr)
     range_, more = (
         type(whole)(start=whole.start, end=whole.end, limit=PAGE, keys_only=True),
         True,
     )
+    names: list[str] = []
     while more:
         keys, more = draft.page(range_)
-        blocks = (records.block_of_key(key) for key in keys)
-        found.extend(
-            block for block in blocks if block is not None and contains(candidate.cidr, block)
-        )
+        names += keys
         if more:
             range_ = range_.after(keys[-1])
-    return found
-
-
-def to_borrow(draft: Draft, host: str, candidate: Candidate) -> Iterator[Block]:
-    """
-    Iterate over the existing blocks of a pool, ascending from where the host's walk starts.
-
-    Raises:
-        Missing: The next blocks must be read.
-    """
-    size, pool = candidate.pool.spec.block_size, candidate.cidr
-    count = 1 << (size - pool.prefixlen)
-    start, step = walk_start(host, count), 1 << (pool.max_prefixlen - size)
-    if count <= PROBES * ROUNDS:
-        blocks = (
-            c for c in walk_blocks(pool, size, host) if draft.exists(records.block_key(c))
-        )
-    else:
-        blocks = (block for block in listed(draft, candidate) if block.prefixlen == size)
-    first = int(pool.network_address)
-    cidrs = sorted(
-        blocks, key=lambda c: ((int(c.network_address) - first) // step - start) % count
+    return draft.remember(
+        ("listed", candidate.cidr), lambda: tuple(_inside(candidate.cidr, names))
     )
-    chunk = max(1, BORROW_ADDRESSES // step)
-    for at in range(0, len(cidrs), chunk):
-        draft.need(*(records.block_key(cidr) for cidr in cidrs[at : at + chunk]))
-        for cidr in cidrs[at : at + chunk]:
-            block = draft.block(cidr)
-            if block is not None:
-                yield block
+
+
+def _inside(pool: IPNetwork, keys: Iterable[str]) -> Iterator[IPNetwork]:
+    for key in keys:
+        block = records.block_of_key(key)
+        if block is not None and contains(pool, block):
+            yield block
 
 
 def check_gateway(draft: Draft, own: list[IPNetwork], candidate: Candidate) -> None:

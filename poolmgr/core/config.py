@@ -2,8 +2,8 @@
 The IPAM configuration under `/calico/ipam/v2/config`, and its defaults.
 
 Rule: the defaults hold only while the *key* is absent. In a stored object every absent field is
-false or 0, also
-`auto_allocate_blocks` (Calico's decoder works so). Reading never creates the key.
+false or 0, also `auto_allocate_blocks` (Calico's decoder works so). Reading never creates the
+key.
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,7 @@ The working copy of a plan.
 
 What is known, what the requests so far have changed, and what must not have changed.
 
-Theory: requests of a batch are planned one after another on the same draft; each works on a
-`fork`, which replaces
+Theory: the requests of a batch take turns on one draft; each works on a `fork`, which replaces
 the draft when the request succeeds and is thrown away when it is refused. A value that is
 looked at but unknown raises `Missing`, which the planner turns into a `Fetch`; nothing is ever
 assumed.
@@ -18,10 +17,11 @@ Rules:
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import TypeVar, assert_never
 
 from poolmgr.api import IPPool, IPReservation, Node
-from poolmgr.cidr import IPNetwork
+from poolmgr.cidr import IPNetwork, contains
 from poolmgr.core import records
 from poolmgr.core.affinity import Affinity
 from poolmgr.core.block import Block, collect
@@ -62,14 +62,14 @@ class Draft:
         self._expect: dict[str, int] = {}
         self._unchanged: dict[Range, int] = {}
         self._encoded: dict[int, tuple[Value, bytes]] = {}
+        self._full: set[str] = set()
 
     def fork(self) -> "Draft":
         """Make a copy that can be thrown away."""
         copy = Draft(self._snapshot, self.now_ns)
-        copy._decoded = (
-            self._decoded
-        )  # a cache of what the snapshot holds, which does not change
-        copy._encoded = self._encoded  # likewise; values do not change
+        # Shared: what is known of the snapshot and of values does not change.
+        copy._facts, copy._decoded, copy._full = self._facts, self._decoded, self._full
+        copy._encoded, copy._collected = self._encoded, self._collected
         copy._written = dict(self._written)
         copy._expect = dict(self._expect)
         copy._unchanged = dict(self._unchanged)
@@ -92,7 +92,8 @@ class Draft:
                 unknown.discard(key)
         lacking = self._snapshot.lacks(Fetch(ranges=frozenset(ranges)))
         if unknown or lacking:
-            raise Missing(Fetch(keys=frozenset(unknown), ranges=lacking.ranges))
+            full = frozenset(self._full)
+            raise Missing(Fetch(keys=frozenset(unknown), ranges=lacking.ranges, full=full))
 
     def need_since(self, changed: str, *keys: str) -> None:
         """
@@ -110,13 +111,17 @@ class Draft:
 
     def block(self, cidr: IPNetwork) -> Block | None:
         """Return a block as it is now, cold addresses collected; None = there is none."""
-        block = self._value(records.block_key(cidr), records.decode_block, Block)
+        block = self.stored_block(cidr)
         if block is None:
             return None
         if id(block) not in self._collected:
             warm = collect(block, now_ns=self.now_ns, cooldown_s=self.config().cooldown_s)
             self._collected[id(block)] = (block, warm)  # the entry keeps the block alive
         return self._collected[id(block)][1]
+
+    def stored_block(self, cidr: IPNetwork) -> Block | None:
+        """Return a block as it is stored; None = there is none."""
+        return self._value(records.block_key(cidr), records.decode_block, Block)
 
     def affinity(self, host: str, cidr: IPNetwork, kind: str = "host") -> Affinity | None:
         """Return a host's affinity for a block; None = it has none."""
@@ -165,7 +170,12 @@ class Draft:
         return found
 
     def reservations(self) -> tuple[IPReservation, ...]:
-        """Return every stored IPReservation that decodes."""
+        """
+        Return every stored IPReservation.
+
+        Raises:
+            CorruptStateError: One does not decode; nobody can say what it reserves.
+        """
         return self._resources(RESERVATIONS, IPReservation)
 
     def affinities(self, range_: Range) -> list[str]:
@@ -183,6 +193,38 @@ class Draft:
         if key in self._written:
             return self._written[key] is not None
         return self._snapshot.exists(key)
+
+    def was_full(self, key: str) -> bool:
+        """Tell whether a block was found full, and forgotten, earlier in the same call."""
+        return key in self._snapshot.full and key not in self._written
+
+    def is_full(self, key: str) -> bool:
+        """Tell whether a block, as it is stored, is known to have no address to give."""
+        if key in self._written:
+            return False
+        stored = self._stored(key)
+        if stored is None or not records.is_full(stored.value):
+            return False
+        if key not in self._expect:
+            self._full.add(key)  # its value need not be kept
+        return True
+
+    def written_blocks(self, within: IPNetwork) -> list[IPNetwork]:
+        """Return the blocks inside `within` that the draft writes."""
+        return [
+            value.cidr
+            for value in self._written.values()
+            if isinstance(value, Block) and contains(within, value.cidr)
+        ]
+
+    def remember(
+        self, name: object, make: Callable[[], tuple[IPNetwork, ...]]
+    ) -> tuple[IPNetwork, ...]:
+        """Return blocks that `make` works out from pages that were read; it is asked once."""
+        memo = self._snapshot.memo
+        if name not in memo:
+            memo[name] = make()
+        return memo[name]
 
     def page(self, range_: Range) -> tuple[list[str], bool]:
         """Return the keys of a page and whether more follow."""
@@ -266,11 +308,18 @@ class Draft:
         return found
 
     def _decodable(self, range_: Range, kind: type[R]) -> Iterator[R]:
-        for _, stored in self._snapshot.items(range_):
+        for key, stored in self._snapshot.items(range_):
             try:
-                yield kind.from_stored(stored.value, stored.mod_revision)
-            except ValueError:
-                continue
+                yield _decode_resource(kind, stored)
+            except ValueError as error:
+                if kind is IPReservation:
+                    raise CorruptStateError(key, str(error)) from error
+                continue  # a pool that nobody can read serves nobody, as in Calico
+
+
+@lru_cache(maxsize=1024)
+def _decode_resource(kind: type[R], stored: KeyValue) -> R:
+    return kind.from_stored(stored.value, stored.mod_revision)
 
 
 def _decode_node(key: str, raw: bytes) -> Node:

@@ -18,10 +18,16 @@ from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
 from poolmgr.core.handle import Handle
 from poolmgr.core.held import held_by
 from poolmgr.core.link import MainPlugin
+from poolmgr.core.outcome import Allocation
 from poolmgr.core.pools import Selection, pool_of
-from poolmgr.core.request import Allocation, AssignIP, AutoAssign
+from poolmgr.core.request import AssignIP, AutoAssign
 from poolmgr.core.txn import EPOCH_KEY, Range
-from poolmgr.errors import AttachmentDeletedError, InvalidRequestError, NoMatchingPoolError
+from poolmgr.errors import (
+    AddressInUseError,
+    AttachmentDeletedError,
+    InvalidRequestError,
+    NoMatchingPoolError,
+)
 
 
 def enter(
@@ -75,6 +81,37 @@ def add_to_handle(draft: Draft, handle: str | None, block: IPNetwork, count: int
         draft.put(
             records.handle_key(handle), (draft.handle(handle) or Handle()).add(block, count)
         )
+
+
+def capped(
+    draft: Draft, request: AutoAssign | AssignIP, family: int, wanted: int
+) -> tuple[Allocation, ...]:
+    """
+    Return what answers a request whose handle has as many addresses as it may; () = go on.
+
+    Raises:
+        Missing: More must be known.
+        AddressInUseError: The handle may not have so many more, and has fewer than are wanted.
+    """
+    if not request.max_per_handle or request.handle is None:
+        return ()
+    have = tuple(
+        allocation
+        for allocation in held_by(draft, request.handle, None, request.link)
+        if allocation.address.version == family
+    )
+    # The handle grows with every address given in its name, whoever asks.
+    draft.compare(records.handle_key(request.handle))
+    if len(have) + wanted <= request.max_per_handle:
+        return ()
+    if len(have) < wanted or isinstance(request, AssignIP):
+        named = str(have[0].address) if have else f"any of IPv{family}"
+        raise AddressInUseError(
+            named,
+            request.handle,
+            note=f"a handle may hold {request.max_per_handle} per family",
+        )
+    return have[:wanted]
 
 
 def compare_pool(draft: Draft, name: str) -> None:

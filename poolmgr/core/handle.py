@@ -6,8 +6,8 @@ Rules:
 1. We add what was obtained and subtract what was freed, in the transaction that changes the
    block, so our counts are exact.
 2. Calico counts what was *asked for*: a handle may claim more than its blocks show. The surplus
-   holds nothing; it is kept, because a Calico ADD in flight may be counting on it, and never
-   answers an ADD.
+   holds nothing and never answers an ADD; it is left alone, since it may belong to a Calico ADD
+   that has not finished.
 3. A handle is never stored empty: at zero its key is deleted.
 """
 

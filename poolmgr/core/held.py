@@ -5,7 +5,7 @@ Rules:
 
 1. An entry belongs to an interface if it names it; for a release or a check also if it names
    none (calico-ipam's). An ADD is never answered with an entry that names none.
-2. An entry of another network never matches: "a.b" + "c" and "a" + "b.c" share a handle id.
+2. A network that an entry names must agree, since "a.b" + "c" and "a" + "b.c" make the same id.
 """
 
 from poolmgr.cidr import address_at
@@ -13,8 +13,10 @@ from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.draft import Draft
 from poolmgr.core.link import Link, LinkError, LinkPolicy, resolve
+from poolmgr.core.outcome import Allocation
 from poolmgr.core.pools import pool_of
-from poolmgr.core.request import Allocation, Attachment
+from poolmgr.core.request import Attachment
+from poolmgr.errors import NoMatchingPoolError
 
 
 def matches(
@@ -67,9 +69,8 @@ def held_by(
         ]
         if not mine:
             continue
-        draft.compare(
-            records.block_key(block.cidr)
-        )  # the answer "you have it" holds only while the block says so
+        # "You have it" is true only while the block says so.
+        draft.compare(records.block_key(block.cidr))
         try:
             annotations = pool.metadata.annotations if pool else {}
             rules = resolve(
@@ -77,10 +78,14 @@ def held_by(
                 annotations,
                 link if pool else LinkPolicy(),
             )
-        except LinkError:
-            rules = Link(
-                prefix_length=block.cidr.max_prefixlen
-            )  # the pool changed; the address is theirs all the same
+        except LinkError as error:
+            if strict:  # an ADD must not be answered with what its plugin cannot use
+                raise NoMatchingPoolError(
+                    f"address {address_at(block.cidr, mine[0])} of the interface does not fit",
+                    {pool.metadata.name if pool else str(block.cidr): str(error)},
+                ) from error
+            # The pool changed; the address is theirs all the same.
+            rules = Link(prefix_length=block.cidr.max_prefixlen)
         found.extend(
             Allocation(
                 address=address_at(block.cidr, ordinal),

@@ -4,8 +4,8 @@ How a main plugin wants its addresses.
 Prefix length, gateway, routes, and which addresses that keeps from pods.
 
 The facts behind the rules are measured with the real plugins (DESIGN.md, D-010): `bridge` as
-gateway carries one IPv4 gateway address; `ptp` cannot take a host prefix nor a gateway outside
-the prefix; everything else is flat L2 or routed by somebody else.
+gateway carries one IPv4 gateway address; `ptp` fails with a host prefix, or a gateway that the
+prefix does not contain; everything else is flat L2 or routed by somebody else.
 
 Rules:
 
@@ -13,9 +13,9 @@ Rules:
    defaults.
 2. A gateway is one address for the whole pool, inside the prefix, the same on every node; never
    one per block.
-3. With a prefix wider than a host, the first and last address of the prefix (IPv6: the first)
-   and the gateway are withheld from pods; a prefix of two addresses withholds the gateway only.
-4. What a pool's annotations name is withheld for every network that uses the pool.
+3. Pods get neither the gateway nor the ends of a prefix of more than two addresses (IPv6: only
+   its first one is kept from them).
+4. What a pool's own annotations keep from pods, no network that uses the pool gives out.
 """
 
 import json
@@ -70,7 +70,7 @@ class LinkPolicy:
     Attributes:
         main: Kind of the main plugin.
         adds_default_route: The main plugin adds the default route itself (`isDefaultGateway`).
-        prefix_length: Family -> "host", "block", "pool" or a number not longer than the pool's.
+        prefix_length: Family -> "host", "block", "pool" or a number up to the pool's.
         gateway: Family -> "none", "first-of-pool" or an address.
         routes: Routes for the result; None = not set.
         dns: CNI `dns` object; None = not set.
@@ -255,8 +255,9 @@ def _checked(
             f"gateway {gateway} is outside the prefix ({prefix}), where nobody reaches it; "
             "set prefixLength to pool"
         )
-    if around.version == 4 and around.num_addresses > 2 and gateway == around[-1]:
-        raise LinkError(f"gateway {gateway} is the broadcast address of {around}; name another")
+    if around.version == 4 and around.num_addresses > 2 and gateway in (around[0], around[-1]):
+        what = "network" if gateway == around[0] else "broadcast"
+        raise LinkError(f"gateway {gateway} is the {what} address of {around}; name another")
     return length, gateway
 
 

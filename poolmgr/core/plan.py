@@ -1,17 +1,16 @@
 """
 The planner: what to read next, or what to write and what to answer.
 
-Theory: `plan` is a pure function. It reads no clock (`now_ns`), rolls no dice (`epoch_seed`,
-walks seeded by the host
-name) and does no IO. Requests of a batch are planned one after another on the same draft, so
-`plan(batch)` equals planning them one by one. What makes the plan wrong, should it change, is
-named in the transaction: see `Draft`.
+Theory: `plan` is pure. Time (`now_ns`) and chance (`epoch_seed`) are arguments, walks are
+seeded by the host name, reading is left to the caller. The requests of a batch take turns on
+one draft, so `plan(batch)` equals planning them singly. What makes the plan wrong, should it
+change, is named in the transaction: see `Draft`.
 
 Rules:
 
-1. `Fetch` is returned only when the *first* request needs it; it then asks for what the whole
-   batch needs. Otherwise the requests before the one in need are planned, and it waits in
-   `rest`.
+1. A request that lacks facts ends the plan. At the head of the batch the answer is a `Fetch` of
+   what the whole batch lacks; further back the request stays in `rest`, and the plan is that of
+   those ahead of it.
 2. A refusal is an outcome. It changes nothing, and the other requests of the batch are planned
    as if it had not been.
 3. A request that is planned in parts leaves its remainder at the head of `rest`.
@@ -27,27 +26,32 @@ from itertools import islice
 from typing import assert_never
 
 from poolmgr.core import records
+from poolmgr.core.affinities import plan_claim_affinities, plan_release_affinities
 from poolmgr.core.assign import plan_auto_assign
 from poolmgr.core.assign_ip import plan_assign_ip
+from poolmgr.core.configure import plan_get_config, plan_set_config
 from poolmgr.core.draft import POOLS, Draft, Missing
+from poolmgr.core.ensure import plan_ensure_block
 from poolmgr.core.held import held_by
 from poolmgr.core.link import LinkPolicy
-from poolmgr.core.release import (
-    plan_release_by_handle,
-    plan_release_ips,
-    plan_release_pool_affinities,
-)
+from poolmgr.core.outcome import Held, Outcome, Refused
+from poolmgr.core.owners import plan_collect, plan_owner_of, plan_set_owner
+from poolmgr.core.release import plan_release_by_handle, plan_release_ips
 from poolmgr.core.request import (
     AssignIP,
     AutoAssign,
-    Held,
+    ClaimAffinities,
+    CollectCold,
+    EnsureBlock,
+    GetConfig,
     HeldBy,
-    Outcome,
-    Refused,
+    OwnerOf,
+    ReleaseAffinities,
     ReleaseByHandle,
     ReleaseIPs,
-    ReleasePoolAffinities,
     Request,
+    SetConfig,
+    SetOwner,
 )
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import Fetch, Txn
@@ -126,14 +130,50 @@ def _plan_one(draft: Draft, request: Request) -> Outcome | Request:
             return plan_auto_assign(draft, request)
         case AssignIP():
             return plan_assign_ip(draft, request)
+        case EnsureBlock():
+            return plan_ensure_block(draft, request)
+        case ClaimAffinities():
+            return plan_claim_affinities(draft, request)
+        case HeldBy() | OwnerOf() | GetConfig():
+            return _answer(draft, request)
+        case _:
+            return _change(draft, request)
+
+
+def _change(
+    draft: Draft,
+    request: ReleaseByHandle
+    | ReleaseIPs
+    | ReleaseAffinities
+    | CollectCold
+    | SetOwner
+    | SetConfig,
+) -> Outcome | Request:
+    match request:
         case ReleaseByHandle():
             return plan_release_by_handle(draft, request)
         case ReleaseIPs():
             return plan_release_ips(draft, request)
-        case ReleasePoolAffinities():
-            return plan_release_pool_affinities(draft, request)
+        case ReleaseAffinities():
+            return plan_release_affinities(draft, request)
+        case CollectCold():
+            return plan_collect(draft, request)
+        case SetOwner():
+            return plan_set_owner(draft, request)
+        case SetConfig():
+            return plan_set_config(draft, request)
+        case _:
+            assert_never(request)
+
+
+def _answer(draft: Draft, request: HeldBy | OwnerOf | GetConfig) -> Outcome:
+    match request:
         case HeldBy():
             return _plan_held_by(draft, request)
+        case OwnerOf():
+            return plan_owner_of(draft, request)
+        case GetConfig():
+            return plan_get_config(draft)
         case _:
             assert_never(request)
 
@@ -166,6 +206,7 @@ def _cut(first: Fetch, requests: Sequence[Request], draft: Draft) -> Fetch:
     more = sorted(wanted.ranges - first.ranges, key=lambda r: r.start)
     room = MAX_OPERATIONS - len(ranges)
     return Fetch(
+        full=first.full,
         keys=frozenset(keys[:room]),
         ranges=frozenset([*ranges, *more[: max(0, room - len(keys))]]),
     )

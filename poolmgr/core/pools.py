@@ -1,5 +1,5 @@
 """
-Which pools serve a request, and why the others do not.
+Which pools serve a request, and the reason against each of the rest.
 
 Rules (Calico libcalico-go/lib/ipam/pools.go, determinePools):
 
@@ -11,18 +11,20 @@ Rules (Calico libcalico-go/lib/ipam/pools.go, determinePools):
 3. Otherwise every Automatic pool serves whose nodeSelector matches the node's labels and whose
    namespaceSelector matches the namespace's (no namespace = no labels).
 4. `allowedUses` binds both.
-5. A node without a Node resource counts as one without labels, as long as no pool's
-   nodeSelector makes a difference.
-6. What the main plugin cannot use (core/link.py) is out, with its reason.
+5. A node whose resource is missing has no labels; a pool that would look at them refuses the
+   request.
+6. Pools that were not named are used by their annotation `ipam.poolmgr.io/priority` (an
+   integer, higher first, 0 when absent), then by name. Calico knows no priority.
+7. What the main plugin cannot use (core/link.py) is out, with its reason.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from poolmgr.api import IPPool
-from poolmgr.api.ippool import BLOCK_SIZES
+from poolmgr.api.ippool import BLOCK_SIZES, priority
 from poolmgr.cidr import IPAddress, IPNetwork, contains, parse_network
-from poolmgr.core.link import Link, LinkError, LinkPolicy, resolve
+from poolmgr.core.link import Link, LinkPolicy, resolve
 from poolmgr.errors import CorruptStateError, InvalidRequestError, NoMatchingPoolError
 from poolmgr.selector import parse
 
@@ -75,6 +77,7 @@ class Criteria:
         node_labels: Its labels; None = there is no Node resource.
         namespace_labels: Labels of the pod's namespace; None = there is no namespace object.
         requested: Names or CIDRs of the pools to use; () = whatever matches.
+        kept_in_block: Addresses of each block that the host reserves for itself.
     """
 
     family: int
@@ -82,6 +85,7 @@ class Criteria:
     node_labels: Mapping[str, str] | None
     namespace_labels: Mapping[str, str] | None = None
     requested: tuple[str, ...] = ()
+    kept_in_block: int = 0
     use: str = "Workload"
     link: LinkPolicy = field(default_factory=LinkPolicy)
 
@@ -108,14 +112,17 @@ def select(pools: Sequence[IPPool], criteria: Criteria) -> Selection:
         if not reason:
             try:
                 link = resolve(pool.spec.cidr, pool.metadata.annotations, criteria.link)
+                priority(pool.metadata.annotations)
                 kept.append(Candidate(pool=pool, link=link))
                 continue
-            except LinkError as error:
+            except ValueError as error:  # a LinkError, or a priority that is no number
                 reason = str(error)
         reasons[pool.metadata.name] = reason
     what = f"no IPv{criteria.family} pool serves node {criteria.host}"
     if wanted is not None and reasons:
         raise NoMatchingPoolError("a requested pool cannot be used", reasons)
+    if wanted is None:
+        kept.sort(key=lambda candidate: -priority(candidate.pool.metadata.annotations))
     if not kept:
         raise NoMatchingPoolError(
             what if pools else f"{what}: there is no IPPool; create one with poolctl apply",
@@ -169,6 +176,19 @@ def selects(pool: IPPool, labels: Mapping[str, str]) -> bool:
     return _matches(pool, "nodeSelector", pool.spec.node_selector, labels)
 
 
+def strayed(pools: Sequence[IPPool], cidr: IPNetwork, labels: Mapping[str, str]) -> bool:
+    """
+    Tell whether the enabled pool around a block no longer selects the node.
+
+    A selector that does not parse says nothing: tidying up must not stop anybody.
+    """
+    pool = pool_of(pools, cidr, enabled=True)
+    try:
+        return pool is not None and not selects(pool, labels)
+    except CorruptStateError:
+        return False
+
+
 def _requested(pools: Sequence[IPPool], criteria: Criteria) -> list[IPPool] | None:
     if not criteria.requested:
         return None
@@ -198,6 +218,12 @@ def _unusable(pool: IPPool, criteria: Criteria) -> str:
     reason = out_of_service(pool)
     if not reason and pool.spec.cidr.version != criteria.family:
         reason = f"is an IPv{pool.spec.cidr.version} pool"
+    spare = pool.spec.cidr.max_prefixlen - pool.spec.block_size
+    if not reason and 1 << spare < criteria.kept_in_block:
+        reason = (
+            f"the host keeps {criteria.kept_in_block} addresses of each block, and its blocks "
+            f"have {1 << spare}"
+        )
     return reason or allows(pool, criteria.use)
 
 

@@ -18,17 +18,8 @@ from dataclasses import replace
 from poolmgr.cidr import IPAddress
 from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.grant import attribute_of
-from poolmgr.core.request import (
-    Allocation,
-    Assigned,
-    AssignIP,
-    AutoAssign,
-    Outcome,
-    ReleaseByHandle,
-    Released,
-    ReleaseIPs,
-    Request,
-)
+from poolmgr.core.outcome import Allocation, Assigned, Outcome, Released
+from poolmgr.core.request import AssignIP, AutoAssign, ReleaseByHandle, ReleaseIPs, Request
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.errors import CorruptStateError, PoolmgrError
 
@@ -77,9 +68,8 @@ def completed(outcome: Outcome, planned: Answer) -> Outcome:
     if not isinstance(outcome, Released):
         return outcome
     earlier = _released(planned)
-    free = (
-        outcome.unallocated if outcome.errors else earlier
-    )  # a block left alone freed nothing
+    # A block left alone freed nothing.
+    free = outcome.unallocated if outcome.errors else earlier
     missing = tuple(a for a in earlier if a in free and a not in outcome.released)
     return replace(
         outcome,

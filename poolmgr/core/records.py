@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from poolmgr.api import Resource
 from poolmgr.cidr import IPNetwork, parse_network
 from poolmgr.core.affinity import Affinity, AffinityState
 from poolmgr.core.block import Attribute, Block
@@ -28,6 +29,7 @@ from poolmgr.core.session import Session
 from poolmgr.core.txn import Range
 from poolmgr.errors import CorruptStateError, InvalidRequestError
 
+R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
 
 CONFIG_KEY = "/calico/ipam/v2/config"
@@ -37,6 +39,7 @@ BLOCKS = {4: Range.prefix("/calico/ipam/v2/assignment/ipv4/block/"),
 AFFINITIES = {kind: Range.prefix(f"/calico/ipam/v2/{kind}/") for kind in ("host", "virtual")}
 
 _AFFINITY = re.compile(r"/calico/ipam/v2/(host|virtual)/([^/]+)/ipv([46])/block/([^/]+)")
+_FREE_LIST = re.compile(rb'"unallocated":(?:\[\]|null)')
 _BLOCK = re.compile(r"/calico/ipam/v2/assignment/ipv([46])/block/([^/]+)")
 
 
@@ -92,6 +95,11 @@ def affinity_range(host: str, family: int, kind: str = "host") -> Range:
 def handle_key(handle: str) -> str:
     """Return the key of a handle."""
     return HANDLES.start + _segment("handle", handle)
+
+
+def legacy_host_key(host: str) -> str:
+    """Return the key under which old versions of Calico noted that a host exists."""
+    return AFFINITIES["host"].start + _segment("host", host)
 
 
 def session_key(host: str) -> str:
@@ -159,6 +167,17 @@ def encode_block(block: Block) -> bytes:
     return _dump(value, block.extra)
 
 
+def is_full(raw: bytes) -> bool:
+    """
+    Tell from its text that a block has no free ordinal and none that cools down.
+
+    Neither text can stand in a JSON string, where quotes are escaped. False = decode it.
+    """
+    free = _FREE_LIST.search(raw)
+    return free is not None and b'"releasedAt"' not in raw
+
+
+@lru_cache(maxsize=256)
 def decode_block(key: str, raw: bytes) -> Block:
     """
     Read the block stored under `key`.
@@ -331,6 +350,14 @@ def decode_session(key: str, raw: bytes | None) -> Session:
         )
     except (KeyError, TypeError) as error:
         raise CorruptStateError(key, f"not a session ({error})") from error
+
+
+def decode_resource(kind: type[R], key: str, raw: bytes, mod_revision: int = 0) -> R:
+    """Read a v3 resource; its resource version becomes `mod_revision`."""
+    try:
+        return kind.from_stored(raw, mod_revision)
+    except ValueError as error:
+        raise CorruptStateError(key, str(error)) from error
 
 
 # JSON

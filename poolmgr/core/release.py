@@ -1,7 +1,7 @@
 """
-Giving addresses and blocks back.
+Giving addresses back.
 
-Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle, releaseBlockAffinity):
+Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle):
 
 1. Releasing what is not assigned is a success, and is said. Only a handle or a sequence number
    that does not match is an error, and then nothing of that block changes.
@@ -25,15 +25,9 @@ from poolmgr.core.affinity import owner
 from poolmgr.core.block import Block, check_release, release
 from poolmgr.core.draft import POOLS, Draft
 from poolmgr.core.held import blocks_of, matches
-from poolmgr.core.pools import pool_of, selects
-from poolmgr.core.request import (
-    AffinitiesReleased,
-    Release,
-    ReleaseByHandle,
-    Released,
-    ReleaseIPs,
-    ReleasePoolAffinities,
-)
+from poolmgr.core.outcome import Released
+from poolmgr.core.pools import pool_of, strayed
+from poolmgr.core.request import Release, ReleaseByHandle, ReleaseIPs
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import CorruptStateError, RefusedError
 
@@ -110,7 +104,7 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
     """
     draft.need(EPOCH_KEY, records.CONFIG_KEY, ranges=(POOLS,))
     part = request.releases[: PART * 4]
-    blocks = _locate(draft, {release_.address for release_ in part})
+    blocks = locate(draft, {release_.address for release_ in part})
     chosen = set(list(dict.fromkeys(b.cidr for b in blocks.values() if b is not None))[:PART])
     so_far = request.so_far or Released(released=())
     freed, unallocated, errors = (
@@ -152,7 +146,7 @@ def _mismatch(block: Block, wanted: Release) -> RefusedError | None:
     )
 
 
-def _locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Block | None]:
+def locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Block | None]:
     """
     Find the block of each address.
 
@@ -204,11 +198,11 @@ def _write(draft: Draft, block: Block, ordinals: list[int], *, host: str, bump: 
 def _strayed(draft: Draft, host: str, cidr: IPNetwork) -> bool:
     """Tell whether the enabled pool around a block no longer selects the host."""
     try:
-        labels, pool = draft.node_labels(host), pool_of(draft.pools(), cidr, enabled=True)
-        if labels is None or pool is None or selects(pool, labels):
-            return False
+        labels = draft.node_labels(host)
     except CorruptStateError:
         return False  # tidying up must not stop a release
+    if labels is None or not strayed(draft.pools(), cidr, labels):
+        return False
     draft.compare(records.resource_key("nodes", host))  # the label may come back
     draft.compare_range(POOLS)  # the selector may change
     return True
@@ -224,42 +218,3 @@ def _count_down(draft: Draft, handle: str, block: IPNetwork, count: int) -> None
         draft.put(key, left)
     else:
         draft.delete(key)
-
-
-def plan_release_pool_affinities(
-    draft: Draft, request: ReleasePoolAffinities
-) -> AffinitiesReleased | ReleasePoolAffinities:
-    """
-    Take the blocks of a pool from their hosts.
-
-    Returns, raises:
-        As `plan_release_by_handle`.
-    """
-    ranges = tuple(records.AFFINITIES.values())
-    draft.need(EPOCH_KEY, records.CONFIG_KEY, ranges=ranges)
-    keys = [key for range_ in ranges for key in draft.affinities(range_)]
-    inside = [
-        (k, b) for k in keys if (b := records.block_of_key(k)) and contains(request.cidr, b)
-    ]
-    draft.need(
-        *(text for key, block in inside[:PART] for text in (key, records.block_key(block)))
-    )
-    for key, cidr in inside[:PART]:
-        kind, host = records.host_of_key(key) or ("", "")
-        block = draft.block(cidr)
-        draft.delete(key)
-        if block is None or block.affinity != owner(host, kind):
-            draft.compare(
-                records.block_key(cidr)
-            )  # the block may become that host's before its affinity goes
-        elif block.empty:
-            draft.delete(records.block_key(cidr))
-        else:
-            bumped = block.sequence_number + 1
-            draft.put_block(
-                replace(block, affinity=None, claimed_at=None, sequence_number=bumped)
-            )
-    done = request.done + len(inside[:PART])
-    return (
-        replace(request, done=done) if len(inside) > PART else AffinitiesReleased(blocks=done)
-    )

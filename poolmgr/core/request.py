@@ -1,8 +1,8 @@
 """
-What the library can be asked, and what it answers.
+What the library can be asked.
 
-A request says everything the planner needs besides the stored facts; an outcome is one of the
-answers below or `Refused`. Addresses are `ipaddress` objects, families the integers 4 and 6.
+A request says everything the planner needs besides the stored facts; core/outcome.py has the
+answers. Addresses are `ipaddress` objects, families the integers 4 and 6.
 """
 
 import hashlib
@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from poolmgr.cidr import IPAddress, IPNetwork
-from poolmgr.core.link import Link, LinkPolicy
-from poolmgr.errors import PoolmgrError
+from poolmgr.core.affinity import Claimant
+from poolmgr.core.block import HostReserved
+from poolmgr.core.config import IPAMConfig
+from poolmgr.core.link import LinkPolicy
+from poolmgr.core.outcome import AffinitiesReleased, Allocation, Released
 
 
 class Use(StrEnum):
@@ -21,6 +24,11 @@ class Use(StrEnum):
     WORKLOAD = "Workload"
     TUNNEL = "Tunnel"
     LOAD_BALANCER = "LoadBalancer"
+
+
+def claimant(host: str, use: Use | None) -> Claimant:
+    """Return who claims blocks for a use: load balancers have no node of their own."""
+    return Claimant(host, "virtual" if use is Use.LOAD_BALANCER else "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,9 @@ class AutoAssign:
         link: Prefix and gateway rules of the main plugin.
         max_blocks: Blocks of one family the host may own, if smaller than the configured limit;
             0 = no opinion.
+        max_per_handle: Addresses of one family the handle may hold; at the limit the request is
+            answered with what the handle holds. 0 = no limit.
+        reserved: Family -> addresses kept in every block the request claims.
         so_far: Addresses that earlier parts of the same request were given.
     """
 
@@ -81,7 +92,14 @@ class AutoAssign:
     use: Use = Use.WORKLOAD
     link: LinkPolicy = field(default_factory=LinkPolicy)
     max_blocks: int = 0
-    so_far: "tuple[Allocation, ...]" = ()
+    max_per_handle: int = 0
+    reserved: Mapping[int, HostReserved] = field(default_factory=dict)
+    so_far: tuple[Allocation, ...] = ()
+
+    @property
+    def claimant(self) -> Claimant:
+        """Who claims the blocks."""
+        return claimant(self.host, self.use)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +120,31 @@ class AssignIP:
     since: int | None = None
     use: Use | None = Use.WORKLOAD
     link: LinkPolicy = field(default_factory=LinkPolicy)
+    max_per_handle: int = 0
     force: bool = False
+
+    @property
+    def claimant(self) -> Claimant:
+        """Who claims a block, should it not exist yet."""
+        return claimant(self.host, self.use)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureBlock:
+    """
+    Make sure that a host has a block with room in the pools that serve it.
+
+    No limit of blocks applies, and no address is assigned.
+
+    Attributes:
+        reserved: Family -> addresses the host keeps in the block; a family without an entry is
+            not asked for.
+        pools: As in `AutoAssign`.
+    """
+
+    host: str
+    reserved: Mapping[int, HostReserved]
+    pools: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,19 +185,99 @@ class ReleaseIPs:
     """
 
     releases: tuple[Release, ...]
-    so_far: "Released | None" = None
+    so_far: Released | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReleasePoolAffinities:
+class ClaimAffinities:
     """
-    Take all blocks inside `cidr` from their hosts.
+    Claim every block inside `cidr` for a host, without assigning anything.
 
-    Empty ones go, others keep their addresses and no host.
+    Attributes:
+        kind: "host" or "virtual".
+        after: The last block an earlier part dealt with.
+        claimed, failed: What earlier parts did.
     """
 
     cidr: IPNetwork
-    done: int = 0
+    host: str
+    kind: str = "host"
+    after: IPNetwork | None = None
+    claimed: tuple[IPNetwork, ...] = ()
+    failed: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseAffinities:
+    """
+    Take blocks from their hosts: empty ones go, others keep their addresses and no host.
+
+    Attributes:
+        cidr: Only blocks inside it; None = wherever they lie.
+        host: Only this host's blocks; None = those of every host.
+        kind: "host" or "virtual".
+        only_empty: Leave blocks with addresses alone, each with an error.
+        sequence_number: Leave a block alone whose number is another one by now; None = any.
+        forget_host: The host is gone for good: also drop what Calico notes of it, and fence off
+            every ADD of it that is still under way.
+        after: The last affinity key an earlier part dealt with.
+        so_far: The answer to earlier parts of the same request.
+    """
+
+    cidr: IPNetwork | None = None
+    host: str | None = None
+    kind: str = "host"
+    only_empty: bool = False
+    sequence_number: int | None = None
+    forget_host: bool = False
+    after: str = ""
+    so_far: AffinitiesReleased | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectCold:
+    """Free the addresses of a block whose cooldown is over, now and not with its next write."""
+
+    block: IPNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerCheck:
+    """
+    What a stored owner must be.
+
+    Attributes:
+        pod, namespace: The owner expected; both None = there must be none.
+    """
+
+    pod: str | None = None
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOwner:
+    """
+    Rewrite who an assigned address is stored for; every check comes before any change.
+
+    Attributes:
+        active: New `secondary` attribute; {} = clear it, None = leave it.
+        alternate: New `alternateOwnerAttrs`; likewise.
+        active_is, alternate_is: What must be stored now; None = anything.
+    """
+
+    address: IPAddress
+    handle: str
+    active: Mapping[str, str] | None = None
+    alternate: Mapping[str, str] | None = None
+    active_is: OwnerCheck | None = None
+    alternate_is: OwnerCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetConfig:
+    """Replace the IPAM configuration, if its rules allow."""
+
+    config: IPAMConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,79 +288,30 @@ class HeldBy:
     attachment: Attachment | None = None
 
 
-Request = AutoAssign | AssignIP | ReleaseByHandle | ReleaseIPs | ReleasePoolAffinities | HeldBy
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
-    """
-    One assigned address.
-
-    Attributes:
-        block: The block it lies in.
-        pool: Name of the pool it comes from; "" when no pool contains it any more.
-        link: How the main plugin shall configure it.
-        sequence_number: The block's number recorded with the assignment; guards a later
-            release.
-    """
+class OwnerOf:
+    """Ask who holds an address of an enabled pool. Writes nothing."""
 
     address: IPAddress
-    block: IPNetwork
-    pool: str
-    link: Link
-    sequence_number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assigned:
-    """
-    Addresses that the request now holds.
-
-    Attributes:
-        allocations: IPv4 before IPv6, in order of assignment.
-        shortfall: Why there are fewer than asked for: family -> reason. Empty for requests with
-            an attachment, which are refused instead.
-    """
-
-    allocations: tuple[Allocation, ...]
-    shortfall: Mapping[int, PoolmgrError] = field(default_factory=dict)
+class GetConfig:
+    """Ask for the IPAM configuration, defaults applied. Writes nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
-    """
-    What a release did.
-
-    Attributes:
-        released: Addresses that were assigned and are so no more.
-        unallocated: Addresses that were not assigned.
-        errors: Why blocks were left alone, one error per block.
-    """
-
-    released: tuple[IPAddress, ...]
-    unallocated: tuple[IPAddress, ...] = ()
-    errors: tuple[PoolmgrError, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AffinitiesReleased:
-    """How many blocks lost their affinity."""
-
-    blocks: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What a handle holds; `sequence_number` of each guards its release."""
-
-    allocations: tuple[Allocation, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The answer is no. `error` is raised by the library's methods."""
-
-    error: PoolmgrError
-
-
-Outcome = Assigned | Released | AffinitiesReleased | Held | Refused
+Request = (
+    AutoAssign
+    | AssignIP
+    | EnsureBlock
+    | ReleaseByHandle
+    | ReleaseIPs
+    | ClaimAffinities
+    | ReleaseAffinities
+    | CollectCold
+    | SetOwner
+    | SetConfig
+    | HeldBy
+    | OwnerOf
+    | GetConfig
+)

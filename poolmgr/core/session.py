@@ -1,21 +1,19 @@
 """
-The session fence: it stops an ADD that is still under way after its DEL.
+The session fence: an ADD that its DEL has overtaken cannot commit any more.
 
 Theory: an ADD whose answer got lost, or whose caller was killed, may commit after the DEL of
-the same attachment has
-found nothing to release; its address would leak. Comparing blocks and handles does not help:
-the late ADD may write to other keys. So each node has one key that every DEL rewrites and every
-ADD compares.
+the same attachment has found nothing to release; its address would leak. Comparing blocks and
+handles does not help: the late ADD may write to other keys. So each node has one key that every
+DEL rewrites and every ADD compares.
 
 Rules:
 
 1. A DEL raises `n` by one and appends `<digest>@<n>`, also when it finds nothing to release.
-2. An ADD remembers the `n` of its first look (`since`) and compares the key's revision in every
-   commit.
+2. An ADD keeps the `n` it saw first as `since`, and all its commits compare the key's revision.
 3. When the key has moved, the ADD gives up if its own attachment was deleted after `since`, or
    if entries since then have been dropped from the list; any other change is adopted and the
    ADD planned again.
-4. The key is never deleted: "absent" would recur.
+4. The key stays for good; were it deleted, two moments could look alike.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +25,7 @@ KEPT = 128
 """Deletions the key remembers; an ADD that has seen fewer than the last so many gives up."""
 
 EVERY_ATTACHMENT = "*"
-"""
-Digest of an entry that counts for every attachment of the node.
-
-Garbage collection, host removal.
-"""
+"""Digest that stands for all attachments of a node: garbage collection, host removal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

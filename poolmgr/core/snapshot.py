@@ -3,9 +3,9 @@ What is known of the store, and at which revision each fact was read.
 
 Rules:
 
-1. Facts are merged by the revision at which they were *read*, never by a key's own
-   mod_revision: only so does a newer "absent" win over an older value.
-2. Key facts overlay range facts that were read earlier.
+1. The fact *read* at the later revision wins. A key's mod_revision cannot decide it: "absent"
+   has none.
+2. What was read of a key goes before what an earlier read of a range says of it.
 3. Another epoch means other data: everything known before it is dropped.
 4. A committed transaction teaches what it wrote, and that the ranges it compared have nothing
    newer; what has gone from them it does not teach.
@@ -14,6 +14,7 @@ Rules:
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from poolmgr.cidr import IPNetwork
 from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
 
 
@@ -31,7 +32,7 @@ class Listing:
     A range's content at the revision it was read.
 
     Attributes:
-        quiet_until: No key of the range is newer than this revision; keys may have gone, which
+        quiet_until: No key of it has changed after this revision; keys may have gone, which
             a compare of the range does not notice.
     """
 
@@ -49,11 +50,15 @@ class Snapshot:
     Attributes:
         ranges: Whole ranges with their values.
         pages: Keys-only and limited ranges.
+        full: Keys of blocks that were read, found full, and forgotten to save memory.
+        memo: What was worked out from the pages, shared by all that follows.
     """
 
     keys: Mapping[str, Fact] = field(default_factory=dict)
     ranges: Mapping[Range, Listing] = field(default_factory=dict)
     pages: Mapping[Range, Listing] = field(default_factory=dict)
+    full: frozenset[str] = frozenset()
+    memo: dict[object, tuple[IPNetwork, ...]] = field(default_factory=dict, compare=False)
 
     def find(self, key: str) -> Fact | None:
         """
@@ -110,6 +115,7 @@ class Snapshot:
             if _text(epoch.value) not in (None, _text(found)):
                 known = Snapshot()
         keys, ranges, pages = dict(known.keys), dict(known.ranges), dict(known.pages)
+        full = known.full - reading.found.keys()
         for key, value in reading.found.items():
             if key not in keys or keys[key].revision <= reading.revision:
                 keys[key] = Fact(value, reading.revision)
@@ -120,7 +126,14 @@ class Snapshot:
                 known_ranges[range_] = Listing(
                     page, reading.revision, reading.revision, content
                 )
-        return Snapshot(keys, ranges, pages)
+        return Snapshot(keys, ranges, pages, full, known.memo)
+
+    def forget(self, full: frozenset[str]) -> "Snapshot":
+        """Keep of these blocks only that they are full."""
+        if not full:
+            return self
+        keys = {key: fact for key, fact in self.keys.items() if key not in full}
+        return replace(self, keys=keys, full=self.full | full)
 
     def apply(self, txn: Txn, revision: int) -> "Snapshot":
         """Learn that `txn` was committed at `revision`."""
@@ -131,7 +144,7 @@ class Snapshot:
             keys[key] = Fact(None, revision)
         for range_ in txn.unchanged:
             ranges[range_] = replace(ranges[range_], quiet_until=revision)
-        return Snapshot(keys, ranges, self.pages)
+        return replace(self, keys=keys, ranges=ranges)
 
 
 def probe(key: str) -> Range:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 EPOCH_KEY = "/poolmgr/v1/epoch"
 """
-Identity of the data.
+Key of a random text that names the data.
 
-Every transaction compares its value, because revisions recur after a restore.
+All transactions compare that text: a restored store hands out old revisions again.
 """
 
 
@@ -60,7 +60,7 @@ class Range:
 
 def prefix_end(prefix: str) -> str:
     """
-    Return the least key above every key that starts with `prefix`.
+    Return the smallest key greater than all that start with `prefix`.
 
     Keys are compared as UTF-8 bytes, whose order is that of code points, so the last code point
     that can be raised is raised and what follows it dropped.
@@ -71,9 +71,8 @@ def prefix_end(prefix: str) -> str:
     for at in range(len(prefix) - 1, -1, -1):
         point = ord(prefix[at])
         if point < 0x10FFFF:
-            above = (
-                0xE000 if point + 1 == 0xD800 else point + 1
-            )  # surrogates do not exist in UTF-8
+            # Surrogates do not exist in UTF-8.
+            above = 0xE000 if point + 1 == 0xD800 else point + 1
             return prefix[:at] + chr(above)
     raise ValueError(f"no key lies above the prefix {prefix!r}")
 
@@ -88,14 +87,24 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """Facts wanted before a decision can be made."""
+    """
+    Facts wanted before a decision can be made.
+
+    Attributes:
+        full: Keys of blocks that need not be remembered, because no address of them is free.
+    """
 
     keys: frozenset[str] = frozenset()
     ranges: frozenset[Range] = frozenset()
+    full: frozenset[str] = frozenset()
 
     def __or__(self, other: "Fetch") -> "Fetch":
         """Want both."""
-        return Fetch(keys=self.keys | other.keys, ranges=self.ranges | other.ranges)
+        return Fetch(
+            keys=self.keys | other.keys,
+            ranges=self.ranges | other.ranges,
+            full=self.full | other.full,
+        )
 
     def __len__(self) -> int:
         """Count the operations it costs in one transaction."""

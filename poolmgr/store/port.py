@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from poolmgr.core.txn import Committed, Conflict, Fetch, Page, Range, Reading, Txn
+from poolmgr.errors import StoreUnavailableError
 
 ATTEMPT_TIMEOUT_S = 2.0
 """Longer than an election of etcd takes: losing the leader costs one attempt."""
@@ -24,6 +25,12 @@ MAX_TXN_OPS = 128
 
 MAX_REQUEST_BYTES = 1536 * 1024
 """Size of a request: etcd's --max-request-bytes, server/embed/config.go."""
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""Values in a page: enough that asking takes no time, little to keep in memory."""
+
+_FEW = 16  # keys of MAX_REQUEST_BYTES that make no more than 24 MiB; answers may have 32
+_SMALL_BYTES = 256  # what any key costs
 
 
 class Store(Protocol):
@@ -68,28 +75,47 @@ class Store(Protocol):
 
 
 def pages(
-    store: Store, range_: Range, *, page_size: int = 500, timeout_s: float = ATTEMPT_TIMEOUT_S
+    store: Store,
+    range_: Range,
+    *,
+    page_size: int = 500,
+    timeout_s: float = ATTEMPT_TIMEOUT_S,
+    revision: int | None = None,
 ) -> Iterator[Page]:
     """
-    Read a range of any size page by page, all as of the revision of the first page.
+    Read a range of any size page by page, all as of one revision.
+
+    A page has as many keys as fit into PAGE_BYTES if they are like those before. The first has
+    few, and so has one that is asked for again because it did not come: it may be too large.
 
     Args:
         store: To read from.
         range_: Its own limit is not used.
         page_size: Keys in a page, at most.
         timeout_s: For each page.
+        revision: Read as of this one; None = that of the first page.
 
     Raises:
+        StoreUnavailableError: A page of few keys does not come.
         CompactedError: That revision went away on the way: start over.
     """
-    reading = store.read(_only(replace(range_, limit=page_size)), timeout_s=timeout_s)
+    few = min(_FEW, page_size)
+    asked = replace(range_, limit=few)
     while True:
-        ((asked, page),) = reading.ranges.items()
+        try:
+            reading = store.read(_only(asked), timeout_s=timeout_s, revision=revision)
+        except StoreUnavailableError:
+            if asked.limit == few:
+                raise
+            asked = replace(asked, limit=few)
+            continue
+        page, revision = reading.ranges[asked], reading.revision
         yield page
         if not page.more:
             return
-        rest = asked.after(page.items[-1][0])
-        reading = store.read(_only(rest), timeout_s=timeout_s, revision=reading.revision)
+        largest = max(len(found.value) for _, found in page.items)
+        fitting = PAGE_BYTES // max(largest, _SMALL_BYTES)
+        asked = replace(asked.after(page.items[-1][0]), limit=max(few, min(fitting, page_size)))
 
 
 def _only(range_: Range) -> Fetch:

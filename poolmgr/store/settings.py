@@ -1,7 +1,8 @@
 """Where etcd is and how to be let in. Plain data: importing this imports no etcd client."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
 from typing import Literal
 
 from poolmgr.errors import InvalidRequestError
@@ -10,6 +11,14 @@ _ENDPOINT = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):(?P<port>[0-9]{1,5})/?",
     re.ASCII,
 )
+_OPTIONS = ("ca_file", "cert_file", "key_file", "username", "password")
+_NEED_EACH_OTHER = (
+    ("cert_file", "key_file"),
+    ("key_file", "cert_file"),
+    ("username", "password"),
+    ("password", "username"),
+)
+_USER = re.compile(r"(?:[a-z]+://)?(.*@)", re.ASCII | re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,14 @@ class Endpoint:
         Raises:
             InvalidRequestError: `text` is none of these.
         """
+        if user := _USER.match(text):  # not to be quoted: a password may be part of it
+            rest = f"{text[: user.start(1)]}***@{text[user.end() :]}"
+            raise InvalidRequestError(
+                f"etcd endpoint {rest!r} names a user; that is set apart from the endpoints, "
+                "as ETCD_USERNAME and ETCD_PASSWORD, or as etcdUsername and etcdPassword in a "
+                "configuration file",
+                field="endpoints",
+            )
         match = _ENDPOINT.fullmatch(text)
         if not match or not 1 <= int(match["port"]) <= 65535:
             raise InvalidRequestError(
@@ -66,6 +83,7 @@ class Settings:
         key_file: PEM file with the key of `cert_file`.
         username: etcd user, if the cluster wants a password.
         password: Of `username`.
+        names: Attribute -> what the user calls it, for messages; not kept.
     """
 
     endpoints: tuple[str, ...]
@@ -74,8 +92,9 @@ class Settings:
     key_file: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    names: InitVar[Mapping[str, str] | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, names: Mapping[str, str] | None) -> None:
         """
         Check what can be checked without looking at the world.
 
@@ -83,44 +102,54 @@ class Settings:
             InvalidRequestError: An endpoint is malformed or there is none, or of two options
                 that need each other one is missing.
         """
-        for name in ("ca_file", "cert_file", "key_file", "username", "password"):
+        for name in _OPTIONS:
             object.__setattr__(self, name, getattr(self, name) or None)
         object.__setattr__(self, "endpoints", tuple(str(each) for each in self.addresses))
         if not self.endpoints:
             raise InvalidRequestError("no etcd endpoint is given", field="endpoints")
-        self._require_both("cert_file", "key_file")
-        self._require_both("username", "password")
-        if not any(each.scheme == "https" for each in self.addresses):
-            for name in ("ca_file", "cert_file"):
-                if getattr(self, name):
-                    raise InvalidRequestError(
-                        f"{name} is given, but no etcd endpoint begins with https://",
-                        field=name,
-                    )
+        self._check_options({name: name for name in _OPTIONS} | dict(names or {}))
+
+    def _check_options(self, called: Mapping[str, str]) -> None:
+        for given, missing in _NEED_EACH_OTHER:
+            if getattr(self, given) and not getattr(self, missing):
+                raise InvalidRequestError(
+                    f"{called[given]} is given, but {called[missing]} is not",
+                    field=called[missing],
+                )
+        if any(each.scheme == "https" for each in self.addresses):
+            return
+        for name in ("ca_file", "cert_file"):
+            if getattr(self, name):
+                raise InvalidRequestError(
+                    f"{called[name]} is given, but no etcd endpoint begins with https://",
+                    field=called[name],
+                )
 
     @classmethod
-    def parse(cls, endpoints_text: str, **options: str | None) -> "Settings":
+    def parse(
+        cls,
+        endpoints_text: str,
+        *,
+        names: Mapping[str, str] | None = None,
+        **options: str | None,
+    ) -> "Settings":
         """
         Make settings from endpoints in one text, separated by commas.
 
         Args:
             endpoints_text: For example "http://10.0.0.1:2379,http://10.0.0.2:2379".
+            names: As for the constructor.
             options: The other attributes, by name.
 
         Raises:
             InvalidRequestError: As for the constructor.
         """
-        words = (word.strip() for word in endpoints_text.split(","))
-        return cls(endpoints=tuple(word for word in words if word), **options)
+        # A password may contain commas: the whole is refused, lest a half of it be quoted.
+        words = [endpoints_text] if "@" in endpoints_text else endpoints_text.split(",")
+        endpoints = tuple(word.strip() for word in words if word.strip())
+        return cls(endpoints=endpoints, names=names, **options)
 
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
         """The endpoints, taken apart."""
         return tuple(Endpoint.parse(each) for each in self.endpoints)
-
-    def _require_both(self, first: str, second: str) -> None:
-        for given, missing in ((first, second), (second, first)):
-            if getattr(self, given) and not getattr(self, missing):
-                raise InvalidRequestError(
-                    f"{given} is given, but {missing} is not", field=missing
-                )

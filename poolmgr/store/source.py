@@ -6,11 +6,13 @@ Rules:
 1. The first source that names endpoints wins whole, and sources are never mixed: the network
    configuration, the environment, the file asked for or else the default files.
 2. A network configuration has no keys for user and password; they come from the environment.
-3. Of a variable `ETCD_X` the form `CALICO_ETCD_X` wins. An empty text counts as not given.
+3. Certificates and keys are looked at here: gRPC would take a broken file, and find no etcd.
+4. Of a variable `ETCD_X` the form `CALICO_ETCD_X` wins. An empty text counts as not given.
 
-Importing this imports no etcd client, and no YAML until a file is read.
+Importing this imports no etcd client, and neither YAML nor TLS until they are needed.
 """
 
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +29,19 @@ _FIELDS = {
     "username": "etcdUsername",
     "password": "etcdPassword",
 }
+_VARIABLES = {
+    "ca_file": "ETCD_CA_CERT_FILE",
+    "cert_file": "ETCD_CERT_FILE",
+    "key_file": "ETCD_KEY_FILE",
+    "username": "ETCD_USERNAME",
+    "password": "ETCD_PASSWORD",
+}
+_KEYS = _VARIABLES | {
+    "ca_file": "etcd_ca_cert_file",
+    "cert_file": "etcd_cert_file",
+    "key_file": "etcd_key_file",
+}
+"""What a network configuration calls the options; for two it has no keys (rule 2)."""
 _NOT_SUPPORTED = {
     "etcdDiscoverySrv": "list the members in etcdEndpoints",
     "etcdKey": "write it to a file and name that in etcdKeyFile",
@@ -94,15 +109,11 @@ def _from_netconf(
             f"{name} without etcd_endpoints: name the endpoints beside it, or remove it",
             field=name,
         )
-    settings = _settings(
-        "network configuration",
-        given["etcd_endpoints"],
-        ca_file=given.get("etcd_ca_cert_file"),
-        cert_file=given.get("etcd_cert_file"),
-        key_file=given.get("etcd_key_file"),
-        username=_variable(environ, "ETCD_USERNAME"),
-        password=_variable(environ, "ETCD_PASSWORD"),
-    )
+    options = {
+        option: given.get(key) or (_variable(environ, key) if key.isupper() else None)
+        for option, key in _KEYS.items()
+    }
+    settings = _settings("network configuration", given["etcd_endpoints"], _KEYS, options)
     return settings, "network configuration"
 
 
@@ -111,15 +122,8 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[Settings, str] | None
     if not endpoints:
         return None
     _check_datastore(_variable(environ, "DATASTORE_TYPE"), "environment, DATASTORE_TYPE")
-    settings = _settings(
-        "environment",
-        endpoints,
-        ca_file=_variable(environ, "ETCD_CA_CERT_FILE"),
-        cert_file=_variable(environ, "ETCD_CERT_FILE"),
-        key_file=_variable(environ, "ETCD_KEY_FILE"),
-        username=_variable(environ, "ETCD_USERNAME"),
-        password=_variable(environ, "ETCD_PASSWORD"),
-    )
+    options = {option: _variable(environ, name) for option, name in _VARIABLES.items()}
+    settings = _settings("environment", endpoints, _VARIABLES, options)
     return settings, "environment"
 
 
@@ -137,7 +141,7 @@ def _from_file(path: Path) -> Settings | None:
         return None
     _check_datastore(spec.pop("datastoreType", ""), f"{path}: spec.datastoreType")
     options = {option: spec.get(name) for option, name in _FIELDS.items()}
-    return _settings(str(path), endpoints, **options)
+    return _settings(str(path), endpoints, _FIELDS, options)
 
 
 def _load(path: Path) -> object:
@@ -182,8 +186,65 @@ def _check_datastore(word: str, where: str) -> None:
         raise InvalidRequestError(f"{where} is {word!r:.40}; only etcdv3 is supported")
 
 
-def _settings(source: str, endpoints: str, **options: str | None) -> Settings:
+def _settings(
+    source: str, endpoints: str, names: Mapping[str, str], options: Mapping[str, str | None]
+) -> Settings:
     try:
-        return Settings.parse(endpoints, **options)
+        settings = Settings.parse(endpoints, names=names, **options)
+        _check_tls_files(settings, names)
     except InvalidRequestError as err:
         raise InvalidRequestError(f"{source}: {err}", field=err.field) from err
+    return settings
+
+
+def _check_tls_files(settings: Settings, names: Mapping[str, str]) -> None:
+    """Refuse files that cannot be what their options say."""
+    for option, file in (("ca_file", settings.ca_file), ("cert_file", settings.cert_file)):
+        if file is not None:
+            _check_certificates(file, names[option])
+    if settings.cert_file is not None and settings.key_file is not None:
+        _check_key(settings.key_file, names["key_file"], settings.cert_file)
+
+
+def _check_certificates(file: str, name: str) -> None:
+    _check_readable(file, name)
+
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise InvalidRequestError(
+            f"{name} {file} holds no certificate in PEM form, or a broken one", field=name
+        ) from None
+
+
+def _check_key(file: str, name: str, cert_file: str) -> None:
+    _check_readable(file, name)
+
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # what is too weak is not decided here
+    try:
+        context.load_cert_chain(cert_file, file, password=str)  # never ask at a terminal
+    except ssl.SSLError:
+        raise InvalidRequestError(
+            f"{name} {file} holds no key, in PEM form and without passphrase, "
+            f"of the certificate in {cert_file}",
+            field=name,
+        ) from None
+
+
+def _check_readable(file: str, name: str) -> None:
+    path = Path(file)
+    why = "it is not a regular file"
+    try:
+        if stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for a writer
+            path.open("rb").close()
+            return
+    except OSError as err:
+        why = err.strerror or str(err)
+    except ValueError as err:  # no path at all: it has a null character
+        why = str(err)
+    raise InvalidRequestError(f"{name} {file} is not readable: {why}", field=name)

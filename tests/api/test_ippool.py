@@ -474,7 +474,7 @@ def test_a_pool_overlaps_neither_itself_nor_the_other_family():
     ],
 )
 def test_an_update_may_not_change_what_allocations_depend_on(old, new, field):
-    with pytest.raises(RefusedError, match=f"IPPool pool-x: {field}: "):
+    with pytest.raises(RefusedError, match=f"^{field}: "):
         check_update(pool(**old), pool(**new))
 
 

@@ -1,9 +1,11 @@
 """Manifest text: YAML, JSON, several documents, Lists, files and directories."""
 
+import os
+
 import pytest
 
 from poolmgr.api import IPPool
-from poolmgr.api.manifests import documents, files, resource
+from poolmgr.api.manifests import MAX_BYTES, documents, files, resource
 from poolmgr.errors import InvalidRequestError
 
 A = "{kind: A, n: 1}"
@@ -43,6 +45,8 @@ def test_every_document_and_item_is_read(text, read):
         ("1_000", 1000),
         ("0x10", 16),
         ("1e3", 1000.0),
+        ("9" * 100, 1e100),
+        ("0x" + "f" * 100, "0x" + "f" * 100),
         ("yes", True),
         ("~", None),
         ("'7'", "7"),
@@ -70,6 +74,9 @@ def test_keys_become_text():
         ),
         ("a: \x07", "^here: not YAML: "),
         ("a: 0x_", "^here: not YAML: "),
+        ("&a [*a]", "^here, line 1: not YAML: .*recursive"),
+        ("&a {b: {c: *a}}", "^here, line 1: not YAML: .*recursive"),
+        ("a: &a !!omap [x: *a]", "^here, line 1: not YAML: .*recursive"),
         ("[" * 100_000, "^here: nested too deeply"),
         ("a: " + "{b: " * 5_000, "^here: nested too deeply"),
         ("hello", '^here: "hello" is not a resource'),
@@ -135,11 +142,16 @@ def test_a_directory_is_read_in_name_order_one_level_or_all(tmp_path):
 
 def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"\xe4")
+    os.mkfifo(tmp_path / "fifo")
+    with open(tmp_path / "big.yaml", "wb") as big:
+        big.truncate(MAX_BYTES + 1)
 
     for path, message in (
         (tmp_path / "missing.yaml", r"cannot read .*missing\.yaml: No such file"),
         (tmp_path / "latin.yaml", r"cannot read .*latin\.yaml: it is not UTF-8"),
         (tmp_path / "sub", "holds no file"),
+        (tmp_path / "fifo", r"cannot read .*/fifo: it is not a regular file"),
+        (tmp_path / "big.yaml", r"cannot read .*/big\.yaml: it is larger than 32 MiB"),
     ):
         (tmp_path / "sub").mkdir(exist_ok=True)
         with pytest.raises(InvalidRequestError, match=message):

@@ -27,6 +27,13 @@ def test_a_stored_value_survives_being_read_and_written():
     assert IPPool.from_stored(STORED, 7).to_stored() == STORED
 
 
+def test_half_a_surrogate_pair_is_written_as_json_has_it():
+    written = node(name="a", annotations={"k": "\ud800 and \u20ac"}).to_stored()
+
+    assert rb'"k":"\ud800 and ' in written
+    assert written == Node.from_stored(written, 7).to_stored()
+
+
 def test_a_manifest_has_the_resource_version_and_a_stored_value_has_not():
     pool = IPPool.from_stored(STORED, 7)
 
@@ -121,6 +128,8 @@ def test_an_update_keeps_what_the_manifest_cannot_say_and_replaces_the_rest():
         ({"name": "a" * 254}, "metadata.name"),
         ({"name": ["a"]}, "metadata.name"),
         ({"name": "a", "resourceVersion": "x"}, "metadata.resourceVersion"),
+        ({"name": "a", "resourceVersion": "1" * 20}, "metadata.resourceVersion"),
+        ({"name": "a", "resourceVersion": "\u0661"}, "metadata.resourceVersion"),
         ({"name": "a", "labels": {"ProjectCalico.org/label": "x"}}, "metadata.labels"),
         ({"name": "a", "labels": {"k": "x" * 64}}, "metadata.labels.k"),
         ({"name": "a", "labels": ["k"]}, "metadata.labels"),
@@ -147,6 +156,7 @@ def test_metadata_is_checked(metadata, field):
     [
         {"name": "a" * 253},
         {"name": "node-1.example.org"},
+        {"name": "a", "resourceVersion": str(2**63 - 1)},
         {"name": "a", "labels": {"projectcalico.org/label": "x" * 63}},
         {"name": "a", "annotations": {"ProjectCalico.org/Label": "any text\n"}},
         {"name": "a", "annotations": {"key": "x" * (256 * 1024 - 3)}},

@@ -77,3 +77,12 @@ def test_a_file_that_is_not_readable_is_named(content, why, tmp_path):
         CallError, match=rf"{named} is not readable: {why}.*write the node's name"
     ):
         node_name({"nodename_file": str(named)})
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    for path in (fifo, tmp_path, "/dev/zero"):
+        with pytest.raises(CallError, match=f"{path} is not readable: it is not a regular"):
+            node_name({"nodename_file": str(path)})

@@ -6,7 +6,7 @@ from poolmgr import errors
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.cni.result import ERRORS, VERSIONS, CallError, Code, failure, success, version_text
 from poolmgr.core.link import Link, Route
-from poolmgr.core.request import Allocation
+from poolmgr.core.outcome import Allocation
 from poolmgr.errors import (
     AddressInUseError,
     AddressReservedError,

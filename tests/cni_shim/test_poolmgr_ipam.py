@@ -291,9 +291,9 @@ def test_nothing_to_become_is_an_error_that_says_what_to_do(command, code, main,
     error = json.loads(text)
     assert (status, error["code"]) == (1, code)
     assert error["msg"] == (
-        f"no poolmgr agent listens at {tmp_path}/absent, and {tmp_path}/poolmgr-ipam.direct "
+        f"nothing listens at {tmp_path}/absent, and {tmp_path}/poolmgr-ipam.direct "
         "cannot be started: No such file or directory; "
-        "start the agent, or run: poolctl node install"
+        "install the plugin again: poolctl node install --bin-dir DIRECTORY"
     )
 
 

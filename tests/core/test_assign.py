@@ -7,7 +7,8 @@ import pytest
 from poolmgr.cidr import parse_address, parse_network, walk_blocks
 from poolmgr.core import records
 from poolmgr.core.claim import PROBES, ROUNDS
-from poolmgr.core.request import Assigned, AutoAssign, ReleaseByHandle
+from poolmgr.core.outcome import Assigned
+from poolmgr.core.request import AutoAssign, ReleaseByHandle
 from poolmgr.errors import (
     BlockLimitError,
     CorruptStateError,

@@ -4,7 +4,8 @@ import pytest
 
 from poolmgr.cidr import parse_address
 from poolmgr.core.link import LinkPolicy, MainPlugin
-from poolmgr.core.request import Assigned, AssignIP
+from poolmgr.core.outcome import Assigned
+from poolmgr.core.request import AssignIP
 from poolmgr.errors import (
     AddressInUseError,
     AddressReservedError,

@@ -3,7 +3,7 @@
 import pytest
 
 from poolmgr.cidr import parse_network, walk_blocks
-from poolmgr.core import claim, records
+from poolmgr.core import claim, existing, records
 from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkPolicy, MainPlugin
 from poolmgr.errors import AddressInUseError, PoolExhaustedError
 from tests.support.world import World, add, add_ip, claimed_elsewhere, delete
@@ -164,7 +164,7 @@ def narrow(monkeypatch):
     monkeypatch.setattr(claim, "PROBES", 1)
     monkeypatch.setattr(claim, "ROUNDS", 1)
     monkeypatch.setattr(claim, "PAGE", 1)
-    monkeypatch.setattr(claim, "BORROW_ADDRESSES", 4)
+    monkeypatch.setattr(existing, "TOGETHER", 4)
 
 
 @pytest.mark.parametrize("last", range(4))

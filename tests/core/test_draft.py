@@ -159,7 +159,7 @@ def test_a_block_is_handed_out_with_its_cold_addresses_collected():
     assert (1, 2, 3, 0) == late.unallocated
 
 
-def test_pools_and_reservations_that_do_not_decode_are_skipped():
+def test_pools_that_do_not_decode_are_skipped():
     values = dict(
         [
             stored_resource("ippools", "IPPool", "b", {"cidr": "10.1.0.0/24"}),
@@ -174,7 +174,6 @@ def test_pools_and_reservations_that_do_not_decode_are_skipped():
         ]
     )
     values[records.resource_key("ippools", "garbage")] = b"garbage"
-    values[records.resource_key("ipreservations", "garbage")] = b"{}"
     subject = draft({**values}, POOLS, RESERVATIONS)
 
     assert ["a", "b"] == [pool.metadata.name for pool in subject.pools()]
@@ -184,6 +183,14 @@ def test_pools_and_reservations_that_do_not_decode_are_skipped():
     assert parse_address("10.0.0.2") not in subject.reserved()
     assert subject.reserved() is subject.fork().reserved()
     assert subject.pools() is subject.fork().pools()
+
+
+def test_a_reservation_that_does_not_decode_stops_every_assignment():
+    key = records.resource_key("ipreservations", "garbage")
+    subject = draft({key: b"{}"}, RESERVATIONS)
+
+    with pytest.raises(CorruptStateError, match="ipreservations/garbage"):
+        subject.reserved()
 
 
 def test_affinities_are_those_stored_and_written_but_not_deleted():

@@ -10,8 +10,9 @@ from poolmgr.core.draft import POOLS, Draft, Missing
 from poolmgr.core.handle import Handle
 from poolmgr.core.held import blocks_of, held_by, matches
 from poolmgr.core.link import Link, LinkPolicy, MainPlugin
-from poolmgr.core.request import Allocation
+from poolmgr.core.outcome import Allocation
 from poolmgr.core.txn import EPOCH_KEY
+from poolmgr.errors import NoMatchingPoolError
 from tests.support.facts import block_of, known, stored_block
 from tests.support.world import NOON_NS, attachment, stored_resource
 
@@ -151,10 +152,17 @@ def test_an_address_that_no_pool_contains_any_more_stays_its_owners():
 def test_an_address_of_a_pool_that_the_plugin_cannot_use_any_more_stays_its_owners():
     policy = LinkPolicy(prefix_length={4: 30})
 
-    (found,) = held_by(draft(FIRST), ETH0.handle, ETH0, policy)
+    (found,) = held_by(draft(FIRST), ETH0.handle, ETH0, policy, strict=False)
 
     assert ("10.0.0.1", "p4") == (str(found.address), found.pool)
     assert Link(prefix_length=32) == found.link
+
+
+def test_an_assignment_is_not_answered_with_an_address_that_the_plugin_cannot_use():
+    policy = LinkPolicy(prefix_length={4: 30})
+
+    with pytest.raises(NoMatchingPoolError, match="10.0.0.1 of the interface does not fit"):
+        held_by(draft(FIRST), ETH0.handle, ETH0, policy)
 
 
 def test_the_pools_annotations_and_the_plugin_shape_the_answer():

@@ -237,15 +237,26 @@ def test_a_host_prefix_reaches_no_gateway(main, gateway):
 
 
 @pytest.mark.parametrize("main", [PTP, BRIDGE, FLAT])
-def test_a_broadcast_address_is_no_gateway(main):
-    with pytest.raises(LinkError, match=r"broadcast address of 10\.0\.0\.16/28; name another"):
-        link("10.0.0.16/28", main=main, gateway={4: "10.0.0.31"})
+@pytest.mark.parametrize(
+    ("gateway", "what"), [("10.0.0.16", "network"), ("10.0.0.31", "broadcast")]
+)
+def test_an_end_of_an_ipv4_prefix_is_no_gateway(main, gateway, what):
+    with pytest.raises(
+        LinkError, match=rf"the {what} address of 10\.0\.0\.16/28; name another"
+    ):
+        link("10.0.0.16/28", main=main, gateway={4: gateway})
 
 
 @pytest.mark.parametrize(
-    ("pool", "gateway"), [("10.0.0.16/31", "10.0.0.17"), ("fd00::10/124", "fd00::1f")]
+    ("pool", "gateway"),
+    [
+        ("10.0.0.16/31", "10.0.0.16"),
+        ("10.0.0.16/31", "10.0.0.17"),
+        ("fd00::10/124", "fd00::10"),
+        ("fd00::10/124", "fd00::1f"),
+    ],
 )
-def test_the_last_address_can_be_a_gateway_where_it_is_no_broadcast_address(pool, gateway):
+def test_an_end_can_be_a_gateway_where_it_is_no_network_or_broadcast_address(pool, gateway):
     family = parse_network(pool).version
 
     assert text(link(pool, main=PTP, gateway={family: gateway}).gateway) == gateway

@@ -8,18 +8,9 @@ from hypothesis import strategies as st
 
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
+from poolmgr.core.outcome import Assigned, Held, Refused, Released
 from poolmgr.core.plan import MAX_BYTES, MAX_OPERATIONS, Plan, plan
-from poolmgr.core.request import (
-    Assigned,
-    AutoAssign,
-    Held,
-    HeldBy,
-    Refused,
-    Release,
-    Released,
-    ReleaseIPs,
-    ReleasePoolAffinities,
-)
+from poolmgr.core.request import AutoAssign, HeldBy, Release, ReleaseAffinities, ReleaseIPs
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import EPOCH_KEY, Committed, Conflict, Fetch, KeyValue, Reading
 from poolmgr.errors import PoolExhaustedError, RefusedError
@@ -206,7 +197,7 @@ def pool_left(world: World) -> Plan:
     claimed_elsewhere(world, "10.20.0.16/30", "node-b", full=False)
     world.remove("/calico/ipam/v2/host/node-b/ipv4/block/10.20.0.16-30")
     world.put("/calico/ipam/v2/host/node-a/ipv4/block/10.20.0.16-30", b"{}")
-    leave = ReleasePoolAffinities(cidr=parse_network("10.20.0.0/27"))
+    leave = ReleaseAffinities(cidr=parse_network("10.20.0.0/27"))
     return world.decide([leave])[0]
 
 

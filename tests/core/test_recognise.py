@@ -8,19 +8,15 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, auto_assign, new_block, release
 from poolmgr.core.link import Link
+from poolmgr.core.outcome import AffinitiesReleased, Allocation, Assigned, Held, Released
 from poolmgr.core.recognise import Answer, completed, is_provable, partial, recognised
 from poolmgr.core.request import (
-    AffinitiesReleased,
-    Allocation,
-    Assigned,
     AssignIP,
     AutoAssign,
-    Held,
     HeldBy,
+    ReleaseAffinities,
     ReleaseByHandle,
-    Released,
     ReleaseIPs,
-    ReleasePoolAffinities,
 )
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.errors import PoolExhaustedError
@@ -133,7 +129,7 @@ def test_only_a_planned_assignment_is_recognised(request_, planned):
         (replace(NAMED, handle=None), False),
         (ReleaseByHandle(handles=("h",)), True),
         (ReleaseIPs(releases=()), True),
-        (ReleasePoolAffinities(cidr=CIDR), True),
+        (ReleaseAffinities(cidr=CIDR), True),
         (HeldBy(handle="h"), True),
     ],
 )
@@ -162,7 +158,7 @@ def test_what_the_unknown_release_was_about_to_free_counts_as_released(planned):
 
 
 @pytest.mark.parametrize(
-    "planned", [ReleaseIPs(releases=()), Held(allocations=()), ReleasePoolAffinities(cidr=CIDR)]
+    "planned", [ReleaseIPs(releases=()), Held(allocations=()), ReleaseAffinities(cidr=CIDR)]
 )
 def test_a_plan_that_freed_nothing_adds_nothing(planned: Answer):
     again = Released(released=(B,), unallocated=(A,))

@@ -4,14 +4,13 @@ import pytest
 
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
+from poolmgr.core.outcome import AffinitiesReleased, Released
 from poolmgr.core.request import (
-    AffinitiesReleased,
     AutoAssign,
     Release,
+    ReleaseAffinities,
     ReleaseByHandle,
-    Released,
     ReleaseIPs,
-    ReleasePoolAffinities,
 )
 from poolmgr.errors import StaleReleaseError
 from tests.support.world import World, add, claimed_elsewhere, delete
@@ -105,7 +104,7 @@ def test_an_emptied_block_stays_with_its_host():
 
 def test_an_emptied_block_of_nobody_is_deleted():
     world = world_with(1)
-    world.ask(ReleasePoolAffinities(cidr=parse_network("10.0.0.0/28")))
+    world.ask(ReleaseAffinities(cidr=parse_network("10.0.0.0/28")))
 
     world.ask(ReleaseByHandle(handles=("h",)))
 
@@ -282,12 +281,15 @@ def test_a_pools_blocks_lose_their_hosts_and_empty_ones_go():
     world.put("/calico/ipam/v2/virtual/lb/ipv4/block/10.0.0.8-30", b"{}")
     world.put("/calico/ipam/v2/host/node-d/ipv4/block/10.0.0.0-30", b"{}")
 
-    outcome = world.ask(ReleasePoolAffinities(cidr=parse_network("10.0.0.0/28")))
+    outcome = world.ask(ReleaseAffinities(cidr=parse_network("10.0.0.0/28")))
 
-    assert AffinitiesReleased(blocks=4) == outcome
+    assert AffinitiesReleased(blocks=3) == outcome
     assert {"10.0.0.0/30", "10.1.0.0/30"} == world.blocks().keys()
     assert world.blocks()["10.0.0.0/30"].affinity is None
-    assert ["host/node-b/ipv4/block/10.1.0.0-30"] == list(world.affinities())
+    assert [
+        "host/node-b/ipv4/block/10.1.0.0-30",
+        "virtual/lb/ipv4/block/10.0.0.8-30",
+    ] == list(world.affinities())
 
 
 def test_a_pool_with_many_blocks_is_left_in_parts():
@@ -296,7 +298,7 @@ def test_a_pool_with_many_blocks_is_left_in_parts():
         claimed_elsewhere(world, f"10.0.0.{n * 4}/30", f"node-{n}", full=False)
     world.commits = 0
 
-    outcome = world.ask(ReleasePoolAffinities(cidr=parse_network("10.0.0.0/24")))
+    outcome = world.ask(ReleaseAffinities(cidr=parse_network("10.0.0.0/24")))
 
     assert AffinitiesReleased(blocks=60) == outcome
     assert world.commits > 1

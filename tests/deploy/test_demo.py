@@ -83,6 +83,61 @@ def test_interrupted_in_the_middle_it_leaves_nothing_behind(demo, tmp_path, numb
     assert left_behind(tmp_path) == []
 
 
+def test_a_signal_while_a_program_is_being_started_leaves_nothing_behind(
+    tmp_path, etcd_binary: EtcdBinary
+):
+    program = f"""
+import contextlib, os, runpy, signal, subprocess, sys
+start = subprocess.Popen._execute_child
+started = []
+def start_and_stop(self, args, *rest):
+    start(self, args, *rest)
+    if "poolmgr-ipam" in str(args):
+        started.append(self.pid)
+        os.kill(self.pid, signal.SIGSTOP)  # it does not end by itself
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen._execute_child = start_and_stop
+try:
+    runpy.run_path({str(ROOT / "deploy" / "demo.py")!r}, run_name="__main__")
+finally:
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            print("it lives", file=sys.stderr)
+"""
+    environment = {
+        **os.environ,
+        "TMPDIR": str(tmp_path),
+        "POOLMGR_TEST_ETCD": etcd_binary.path,
+        "PATH": str(tmp_path / "empty"),  # without unshare it stays the process it is
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIME_LIMIT_S,
+    )
+
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
+    assert "\n3. " in done.stdout
+    assert left_behind(tmp_path) == []
+
+
+def test_a_reader_who_has_seen_enough_ends_it_quietly(demo, tmp_path):
+    process = demo()
+    process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None
+
+    process.communicate(timeout=TIME_LIMIT_S)
+
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert left_behind(tmp_path) == []
+
+
 def test_it_waits_for_a_reader_who_wants_to_join_in(demo, tmp_path):
     process = demo("--wait")
     for line in process.stdout:

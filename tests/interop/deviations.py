@@ -13,6 +13,10 @@ from dataclasses import dataclass, field, replace
 from tests.interop.recording import Answer, Entry, State, Step
 
 LATER = (
+    ("patch",),
+    ("label",),
+    ("get", "ippool", "-o", "custom-columns=NAME,CIDR"),
+    ("get", "ippool", "pool-full", "-o", "yaml", "--export"),
     ("ipam", "configure"),
     ("ipam", "show", "--show-borrowed"),
     ("ipam", "show", "--show-configuration"),
@@ -98,12 +102,14 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 }
 
 
-def our_keys(step: Step, *, ok: bool) -> frozenset[str]:
+def our_keys(step: Step, ours: Answer) -> frozenset[str]:
     """Return the keys of our own that a call writes where there are none yet (D-014)."""
-    epoch = "/poolmgr/v1/epoch"
+    epoch, ok = "/poolmgr/v1/epoch", ours.ok
     match (step.get("env", {}).get("CNI_COMMAND"), step.get("argv")):
-        case ("ADD", _) | (_, ["apply" | "create", *_]) if ok:
+        case ("ADD", _) | (_, ["apply" | "create" | "replace", *_]) if ok:
             return frozenset({epoch})
+        case (_, ["delete", *_]) if any("/ippools/" in key for key in ours.changes):
+            return frozenset({epoch})  # a pool is written once more before it goes
         case ("DEL", _) if ok:
             return frozenset(
                 {epoch, f"/poolmgr/v1/session/{json.loads(step['stdin'])['nodename']}"}

@@ -15,7 +15,16 @@ from typing import Any
 
 from tests.interop.recording import DATA, packed, result_addresses
 
-SCENARIOS = ("first-add", "cni-surface", "specific-address", "fill-borrow-strict", "ipv6-sizes")
+SCENARIOS = (
+    "first-add",
+    "cni-surface",
+    "specific-address",
+    "fill-borrow-strict",
+    "ipv6-sizes",
+    "pool-lifecycle",
+    "reservations",
+    "config",
+)
 
 CALL = ("program", "argv", "op", "args", "put", "delete", "seconds", "env", "stdin", "files")
 

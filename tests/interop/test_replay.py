@@ -1,7 +1,6 @@
 import copy
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,19 @@ FIRST_CLAIM = 3
 
 
 @pytest.fixture
-def programs(raw, etcd_endpoint):
+def programs(raw, etcd_endpoint, monkeypatch):
+    # Nobody else is there who needs time to notice that a pool is disabled.
+    monkeypatch.setattr("poolctl.changes._DISABLE_PAUSE_S", 0)
     return Programs(raw=raw, endpoint=etcd_endpoint)
 
 
 @pytest.mark.parametrize("scenario", extract.SCENARIOS)
-def test_our_programs_do_what_the_recorded_ones_did(scenario, programs, capsys):
+def test_our_programs_do_what_the_recorded_ones_did(scenario, programs, record_property):
     steps = load(scenario)
 
     report = replay(scenario, steps, programs)
+    record_property("replayed", str(report))
 
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {report}")
     assert not report.differences
     assert not report.skipped
     assert {number for name, number in STEPS if name == scenario} == report.deviating.keys()

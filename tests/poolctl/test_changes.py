@@ -2,10 +2,14 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from poolctl.report import REFUSED, UNAVAILABLE, UNKNOWN
+from poolctl.report import INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.request import AssignIP, AutoAssign
@@ -104,6 +108,7 @@ def test_what_the_present_state_forbids_is_refused_and_changes_nothing(
     assert (REFUSED, "") == (result.exit_code, result.stdout)
     assert result.stderr.startswith("poolctl: error: ippool/")
     assert refusal in result.stderr
+    assert "IPPool" not in result.stderr
     assert before == stored(memory)
 
 
@@ -264,6 +269,31 @@ def test_a_pool_changed_while_it_is_deleted_stays_disabled(memory):
     assert spec_of(store)["disabled"] is True
 
 
+def test_ctrl_c_amid_a_deletion_says_what_is_left(environ, poolctl, raw, etcd_endpoint):
+    poolctl("create", "-f", "-", stdin=pool())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "poolctl.main", "delete", "ippools", "pool-a"],
+        env={**environ, "ETCD_ENDPOINTS": etcd_endpoint},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while b'"disabled":true' not in raw.get(POOL_A) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+
+    assert (INTERRUPTED, "") == (process.returncode, stdout)
+    assert (
+        "poolctl: warning: ippool/pool-a is disabled, but not deleted; delete it again\n"
+        in stderr
+    )
+    assert "Traceback" not in stderr
+    assert b'"disabled":true' in raw.get(POOL_A)
+
+
 def test_deleting_what_is_absent_is_an_error_unless_asked_otherwise(at_memory):
     refused = at_memory("delete", "ippool", "nope")
     passed = at_memory("delete", "ippool", "nope", "--skip-not-exists")
@@ -302,7 +332,10 @@ def test_a_stored_value_that_cannot_be_understood_is_not_overwritten(at_memory, 
     result = at_memory("apply", "-f", "-", stdin=pool())
 
     assert result.exit_code == REFUSED
-    assert f"stored value of {POOL_A} is not usable" in result.stderr
+    assert result.stderr.startswith(
+        f"poolctl: error: ippool/pool-a: stored value of {POOL_A} is not usable: "
+    )
+    assert f"look at it: etcdctl get {POOL_A}; " in result.stderr
     assert stored(memory)[POOL_A] == b"junk"
 
 

@@ -1,10 +1,12 @@
 """Which etcd a run uses, and how long it may take."""
 
+import os
 import time
 
 import pytest
 
 from poolctl.config import Session
+from poolctl.report import REFUSED
 from poolmgr.errors import InvalidRequestError
 from tests.support.poolctl import pool
 
@@ -47,6 +49,7 @@ def test_the_option_beats_the_environment(poolctl, etcd_endpoint):
 
     assert result.exit_code == 3
     assert "127.0.0.1:1 " in result.stderr
+    assert "endpoints in use: http://127.0.0.1:1, from --etcd-endpoints; " in result.stderr
 
 
 def test_time_runs_out():
@@ -56,3 +59,48 @@ def test_time_runs_out():
     time.sleep(0.03)
 
     assert 0.02 >= before > session.left_s == 0
+
+
+@pytest.mark.parametrize("variable", ["ETCD_ENDPOINTS", "CALICO_ETCD_ENDPOINTS"])
+def test_a_file_that_the_environment_beats_is_not_ignored_silently(program, variable):
+    result = program("-c", "unread.cfg", "get", "nodes", **{variable: "127.0.0.1:1"})
+
+    warning, error = result.stderr.splitlines()
+    assert f"--config unread.cfg is ignored: {variable} in the environment names" in warning
+    assert f"endpoints in use: http://127.0.0.1:1, from {variable} in the environment" in error
+
+
+def test_endpoints_that_do_not_answer_are_named_with_their_file(program, tmp_path):
+    file = tmp_path / "poolmgr.cfg"
+    file.write_text(
+        "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\n"
+        "spec: {etcdEndpoints: 'http://127.0.0.1:1,http://127.0.0.1:2'}\n"
+    )
+
+    result = program("-c", str(file), "get", "nodes")
+
+    assert result.returncode == 3
+    assert f"http://127.0.0.1:1, http://127.0.0.1:2, from file {file}; " in result.stderr
+    assert "warning" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 9000, "is nested too deeply"),
+        ("&a [*a]", "is not an object"),
+        (None, "it is not a regular file"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(program, tmp_path, content, message):
+    file = tmp_path / "poolmgr.cfg"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_text(content)
+
+    result = program("-c", str(file), "get", "nodes")
+
+    assert (REFUSED, 1) == (result.returncode, result.stderr.count("\n"))
+    assert str(file) in result.stderr
+    assert message in result.stderr

@@ -1,39 +1,25 @@
 """The program as a whole: options, errors, start."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from poolctl.main import main
+from poolctl.report import INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN, USAGE
 from poolmgr import __version__
 from tests.support.poolctl import on, pool
-
-ROOT = Path(__file__).resolve().parents[2]
-PATHS = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
-
-
-def program(*args, stdin="", **environ):
-    """Run poolctl as its own process."""
-    return subprocess.run(
-        [sys.executable, "-m", "poolctl.main", *args],
-        input=stdin,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": PATHS, **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 class Broken:
     """A store with a fault in it."""
 
+    def __init__(self, fault: BaseException) -> None:
+        self._fault = fault
+
     def read(self, *args, **options):
-        raise ZeroDivisionError("by\nzero")
+        raise self._fault
 
 
 def test_the_version_is_the_packages():
@@ -46,7 +32,7 @@ def test_the_version_is_the_packages():
         ([], "Missing command; see 'poolctl --help'"),
         (["nonsense"], "No such command 'nonsense'; see 'poolctl --help'"),
         (["--nonsense"], "--nonsense"),
-        (["--timeout", "0", "get", "nodes"], "Invalid value for '--timeout'"),
+        (["--etcd-endpoints", "a b", "get", "nodes"], "'a b' is not of the form http://"),
         (["node"], "Missing command; see 'poolctl node --help'"),
     ],
 )
@@ -58,7 +44,7 @@ def test_a_wrong_call_is_one_line_and_exit_2(args, message):
 
 
 def test_even_a_fault_of_ours_is_one_line():
-    result = on(Broken())("get", "nodes")
+    result = on(Broken(ZeroDivisionError("by\nzero")))("get", "nodes")
 
     assert result.exit_code == 1
     assert result.stderr.startswith(
@@ -67,7 +53,7 @@ def test_even_a_fault_of_ours_is_one_line():
     assert result.stderr.count("\n") == 1
 
 
-def test_the_process_answers_with_exit_status_and_streams(raw, etcd_endpoint):
+def test_the_process_answers_with_exit_status_and_streams(program, raw, etcd_endpoint):
     applied = program("apply", "-f", "-", stdin=pool(), ETCD_ENDPOINTS=etcd_endpoint)
     missing = program(
         "get", "ippool", "pool-a", "nope", "-o", "name", ETCD_ENDPOINTS=etcd_endpoint
@@ -82,15 +68,15 @@ def test_the_process_answers_with_exit_status_and_streams(raw, etcd_endpoint):
     assert missing.stderr == "poolctl: error: ippool/nope does not exist\n"
 
 
-def test_without_configuration_the_process_says_where_it_looked():
+def test_without_configuration_the_process_says_where_it_looked(program):
     result = program("get", "ippools", "--output", "name")
 
-    assert result.returncode == 2
+    assert result.returncode == REFUSED
     assert "no etcd endpoints are configured" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_help_needs_neither_models_nor_etcd_client():
+def test_help_needs_neither_models_nor_etcd_client(environ):
     code = (
         "import sys\n"
         "from poolctl.main import main\n"
@@ -101,7 +87,7 @@ def test_help_needs_neither_models_nor_etcd_client():
 
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": PATHS},
+        env=environ,
         capture_output=True,
         text=True,
         check=True,
@@ -109,3 +95,56 @@ def test_help_needs_neither_models_nor_etcd_client():
 
     assert result.stdout.startswith("Usage: poolctl ")
     assert result.stdout.endswith("[]\n")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "1e300", "-1", "0", "86401", "soon"])
+def test_a_timeout_that_is_no_time_is_a_wrong_call(program, seconds):
+    result = program("--timeout", seconds, "get", "nodes")
+
+    assert (USAGE, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("poolctl: error: Invalid value for '--timeout': ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["apply"], ["ipam"], ["ipam", "show"], ["node"]])
+def test_the_short_option_for_help_is_known_everywhere(command):
+    short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
+
+    assert (0, long.stdout) == (short.exit_code, short.stdout)
+
+
+def test_help_lists_the_exit_statuses():
+    text = " ".join(CliRunner().invoke(main, ["--help"]).stdout.split())
+
+    for status in (REFUSED, USAGE, UNAVAILABLE, UNKNOWN):
+        assert f"; {status} " in text
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "get --help", "get ippools"])
+def test_standard_output_that_takes_nothing_is_an_error(shell, raw, etcd_endpoint, command):
+    result = shell(f"poolctl {command} >/dev/full", ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert (REFUSED, "poolctl: error: standard output: No space left on device\n") == (
+        result.returncode,
+        result.stderr,
+    )
+
+
+def test_the_exit_status_counts_although_nobody_can_be_told(shell):
+    assert shell("poolctl nonsense 2>/dev/full").returncode == USAGE
+
+
+@pytest.mark.parametrize("limit", [RecursionError(), MemoryError()])
+def test_a_limit_of_the_machine_is_no_fault_of_ours(limit):
+    result = on(Broken(limit))("get", "nodes")
+
+    assert result.exit_code == REFUSED
+    assert "nested too deeply or too large" in result.stderr
+
+
+def test_ctrl_c_while_modules_are_imported_prints_no_traceback(program, environ, tmp_path):
+    (tmp_path / "click.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+
+    result = program("--help", PYTHONPATH=f"{tmp_path}:{environ['PYTHONPATH']}")
+
+    assert (INTERRUPTED, "", "") == (result.returncode, result.stdout, result.stderr)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from poolctl.report import USAGE
+from poolctl.report import REFUSED, USAGE
 from poolmgr.core.records import resource_key
 from tests.support.poolctl import stored
 
@@ -48,19 +48,20 @@ def test_the_name_comes_from_the_file_or_from_the_host(at_memory, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("args", "message"),
+    ("args", "status", "message"),
     [
-        (["Node_A"], 'metadata.name: "Node_A" is not allowed'),
-        (["a/b"], "'a/b' is not a node name"),
-        (["node-a", "-l", "rack"], "'rack' is not of the form key=value"),
-        (["node-a", "-l", "rack=b c"], 'metadata.labels.rack: "b c" is not allowed'),
-        (["--nodename-file", "/missing"], "node name file /missing is not readable"),
+        (["Node_A"], REFUSED, 'metadata.name: "Node_A" is not allowed'),
+        (["A B"], REFUSED, 'metadata.name: "A B" is not allowed'),
+        (["a/b"], REFUSED, "'a/b' is not a node name"),
+        (["node-a", "-l", "rack"], USAGE, "'rack' is not of the form key=value"),
+        (["node-a", "-l", "rack=b c"], REFUSED, 'metadata.labels.rack: "b c" is not allowed'),
+        (["--nodename-file", "/missing"], REFUSED, "file /missing is not readable"),
     ],
 )
-def test_names_and_labels_are_checked(at_memory, memory, args, message):
+def test_names_and_labels_are_checked(at_memory, memory, args, status, message):
     result = at_memory("node", "register", *args)
 
-    assert (USAGE, "") == (result.exit_code, result.stdout)
+    assert (status, "") == (result.exit_code, result.stdout)
     assert message in result.stderr
     assert {} == stored(memory)
 
@@ -81,5 +82,5 @@ def test_the_plugin_is_removed_where_it_was_installed(at_memory, tmp_path):
 def test_installing_needs_a_directory(at_memory, tmp_path):
     result = at_memory("node", "install", "--bin-dir", str(tmp_path / "missing"))
 
-    assert result.exit_code == USAGE
+    assert result.exit_code == REFUSED
     assert result.stderr.startswith("poolctl: error: ")

@@ -11,7 +11,7 @@ from poolmgr import errors
     [
         (errors.RefusedError("x"), 1),
         (errors.CorruptStateError("/key", "x"), 1),
-        (errors.InvalidRequestError("x"), 2),
+        (errors.InvalidRequestError("x"), 1),
         (errors.StoreUnavailableError("x"), 3),
         (errors.StoreRefusedError("x"), 3),
         (errors.ContentionError("x"), 3),
@@ -23,7 +23,10 @@ def test_each_kind_of_error_has_its_exit_status(error, code):
 
 
 def test_a_message_is_one_line_without_control_characters(capsys):
-    complain("a\nb  c\x1b[31m")
+    complain("a\nb  c\x1b[31m\u200b")
     warn("d")
 
-    assert capsys.readouterr().err == "poolctl: error: a b c\\x1b[31m\npoolctl: warning: d\n"
+    assert (
+        capsys.readouterr().err
+        == "poolctl: error: a b c\\x1b[31m\\u200b\npoolctl: warning: d\n"
+    )

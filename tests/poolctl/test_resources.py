@@ -1,11 +1,14 @@
 """create, apply, replace, delete and get as a user meets them."""
 
 import json
+import os
 
 import pytest
 import yaml
 
 from poolctl.report import REFUSED, USAGE
+from poolmgr.api import KINDS
+from poolmgr.core.records import resource_key
 from poolmgr.core.txn import EPOCH_KEY, Txn
 from poolmgr.store.memory import Faults, MemoryStore
 from tests.support.poolctl import CLUSTER, POOL_A, manifest, on, pool, put, stored
@@ -43,8 +46,7 @@ def test_every_document_is_checked_before_the_first_write(at_memory, memory):
     assert [
         'poolctl: error: standard input: IPPool b1: spec.cidr: "10.0.0.5/24" has host bits set; '
         "the network is 10.0.0.0/24",
-        'poolctl: error: standard input: kind: "Unknown" is not known: '
-        "IPPool, IPReservation, Node, ClusterInformation",
+        f'poolctl: error: standard input: kind: "Unknown" is not known: {", ".join(KINDS)}',
         "poolctl: error: standard input: IPPool b3: spec.blockSize: 19 is not allowed: "
         "20 to 32 for IPv4 pools",
     ] == result.stderr.splitlines()
@@ -68,20 +70,12 @@ def test_after_a_failure_the_others_are_still_done_and_the_worst_status_counts()
     ("args", "stdin", "message"),
     [
         (["apply"], "", "Missing option '-f' / '--filename'; see 'poolctl apply --help'"),
-        (
-            ["apply", "-f", "missing.yaml"],
-            "",
-            "cannot read missing.yaml: No such file or directory",
-        ),
-        (["apply", "-f", "-"], "", "there is no resource in -"),
-        (["apply", "-f", "-"], "a: [", "standard input, line 1: not YAML: "),
         (["delete"], "", "give either a kind and names, or -f; see 'poolctl delete --help'"),
         (["delete", "ippool"], "", "give either a kind and names, or -f"),
         (["delete", "ippool", "a", "-f", "-"], "", "give either a kind and names, or -f"),
         (["delete", "block", "a"], "", "'block' is not a kind of resource"),
         (["get"], "", "Missing argument 'KIND'"),
         (["get", "nosuchkind"], "", "'nosuchkind' is not a kind of resource"),
-        (["get", "ippool", "a/b"], "", "'a/b' must not be empty, nor contain '/'"),
         (["get", "ippool", "-o", "xml"], "", "'xml' is not one of"),
     ],
 )
@@ -94,13 +88,108 @@ def test_a_wrong_call_is_one_line_and_exit_2(at_memory, args, stdin, message):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("args", "stdin", "message"),
+    [
+        (["apply", "-f", "missing.yaml"], "", "cannot read missing.yaml: No such file"),
+        (["apply", "-f", ""], "", "cannot read : No such file"),
+        (["apply", "-f", "-"], "", "there is no resource in standard input"),
+        (["apply", "-f", "-"], "a: [", "standard input, line 1: not YAML: "),
+        (["apply", "-f", "-"], pool(blockSize=19), "spec.blockSize: 19 is not allowed"),
+        (["apply", "-f", "-"], pool("A B"), 'metadata.name: "A B" is not allowed'),
+        (["node", "register", "A B"], "", 'metadata.name: "A B" is not allowed'),
+        (["get", "ippool", "a/b"], "", "'a/b' must not be empty, nor contain '/'"),
+        (["delete", "ippool", "a/b"], "", "'a/b' must not be empty, nor contain '/'"),
+        (["apply", "-f", "-"], "&a [*a]", "line 1: not YAML: found unconstructable recursive"),
+        (["apply", "-f", "-"], "&a {kind: IPPool, metadata: *a}", "recursive"),
+        (["apply", "-f", "-"], "a: " + "[" * 2000, "standard input: nested too deeply"),
+        (
+            ["apply", "-f", "-"],
+            pool().replace('"10.10.0.0/16"', "[" * 300 + "]" * 300),
+            "[[...",
+        ),
+        (["apply", "-f", "-"], manifest("Node", "n", resourceVersion="9" * 5000), "9..."),
+        (["apply", "-f", "-"], "x" * (32 * 1024**2 + 1), "input: it is larger than 32 MiB"),
+        (["apply", "-f", "/dev/zero"], "", "read /dev/zero: it is not a regular file"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_input_is_one_line_and_exit_1(program, args, stdin, message):
+    result = program(*args, stdin=stdin, ETCD_ENDPOINTS="127.0.0.1:1")
+
+    assert (REFUSED, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith("poolctl: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("poolctl apply -f - <&-", "cannot read standard input: it is closed"),
+        ("poolctl apply -f - <>/dev/full >&0", "cannot read standard input: it is larger"),
+        ("poolctl apply -f /dev/fd/3 3</dev/zero", "read /dev/fd/3: it is larger than 32 MiB"),
+        ("mkfifo $DIR/fifo; poolctl apply -f $DIR/fifo", "fifo: it is not a regular file"),
+        (
+            "mkfifo $DIR/a.yaml; poolctl apply -f $DIR",
+            "a.yaml: it is not a regular file",
+        ),
+    ],
+)
+def test_input_that_never_ends_or_never_begins_is_refused(shell, tmp_path, script, message):
+    result = shell(script, DIR=str(tmp_path), ETCD_ENDPOINTS="127.0.0.1:1")
+
+    assert result.returncode == REFUSED
+    assert message in result.stderr
+
+
+def test_what_a_shell_pipes_is_read(shell, raw, etcd_endpoint):
+    result = shell(
+        'poolctl apply -f <(echo "$POOL"); poolctl apply -f /dev/stdin <<< "$POOL"',
+        POOL=pool(),
+        ETCD_ENDPOINTS=etcd_endpoint,
+    )
+
+    assert result.stdout == "ippool/pool-a created\nippool/pool-a unchanged\n"
+
+
+def test_nothing_is_written_when_a_link_leads_nowhere(program, raw, etcd_endpoint, tmp_path):
+    (tmp_path / "1.yaml").write_text(pool())
+    (tmp_path / "2.yaml").symlink_to(tmp_path / "missing")
+
+    result = program("apply", "-f", str(tmp_path), ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert (REFUSED, "") == (result.returncode, result.stdout)
+    assert f"cannot read {tmp_path}/2.yaml: No such file or directory" in result.stderr
+    assert {} == raw.dump()
+
+
+def test_nothing_is_written_when_a_subdirectory_is_unreadable(
+    shell, raw, etcd_endpoint, tmp_path
+):
+    (tmp_path / "1.yaml").write_text(pool())
+    (tmp_path / "sub").mkdir(mode=0o000)
+    # Root reads everything, unless it gives up the right to.
+    without = "setpriv --bounding-set=-all --inh-caps=-all" if os.geteuid() == 0 else ""
+
+    result = shell(
+        f"export -f poolctl; {without} bash -c 'poolctl apply -R -f $DIR'",
+        DIR=str(tmp_path),
+        ETCD_ENDPOINTS=etcd_endpoint,
+    )
+
+    assert (REFUSED, "") == (result.returncode, result.stdout)
+    assert f"cannot read {tmp_path}/sub: Permission denied" in result.stderr
+    assert {} == raw.dump()
+
+
 def test_input_that_is_not_text_is_refused(at_memory, tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
 
     result = at_memory("apply", "-f", str(tmp_path))
 
-    assert result.exit_code == USAGE
-    assert "it is not UTF-8 text" in result.stderr
+    assert result.exit_code == REFUSED
+    assert f"cannot read {tmp_path}/a.yaml: it is not UTF-8 text" in result.stderr
 
 
 def test_a_directory_is_applied_file_by_file(at_memory, tmp_path):
@@ -159,6 +248,30 @@ def test_a_stored_value_that_cannot_be_understood_hides_no_other(at_memory, memo
 
     assert (REFUSED, "ippool/m1\nippool/m2\n") == (result.exit_code, result.stdout)
     assert f"stored value of {POOL_A} is not usable: " in result.stderr
+    assert f"look at it: etcdctl get {POOL_A}; mend it: etcdctl put {POOL_A}" in result.stderr
+
+
+def test_control_characters_in_what_is_stored_are_escaped(poolctl, raw):
+    name = "a\x1b[2J\x9b"
+    value = {"metadata": {"name": name}, "spec": {"cidr": "10.0.0.0/8", "nodeSelector": name}}
+    raw.put(resource_key("ippools", "a"), json.dumps(value).encode())
+
+    for output in ("table", "wide", "yaml", "json", "name"):
+        shown = poolctl("get", "ippools", "-o", output).stdout
+
+        assert not {"\x1b", "\x9b"} & {*shown}
+        assert "[2J" in shown
+    listed = json.loads(poolctl("get", "ippools", "-o", "json").stdout)
+    assert name == listed["items"][0]["metadata"]["name"]
+
+
+def test_ps_is_another_word_for_the_table(at_memory):
+    at_memory("apply", "-f", "-", stdin=TWO)
+
+    table, ps = (at_memory("get", "ippools", "-o", output).stdout for output in ("table", "ps"))
+
+    assert table.startswith("NAME ")
+    assert table == ps
 
 
 def test_cluster_information_is_shown(at_memory, memory):

@@ -129,7 +129,34 @@ def test_a_block_that_does_not_decode_is_named_and_hides_no_other(at_memory, mem
 
     assert result.exit_code == REFUSED
     assert rows(result.stdout)[1][3] == "1 (0%)"
-    assert result.stderr.startswith(f"poolctl: error: stored value of {broken} is not usable: ")
+    assert result.stderr.startswith(
+        f"poolctl: warning: stored value of {broken} is not usable: "
+    )
+
+
+@pytest.mark.parametrize("kind", ["ippools", "ipreservations"])
+def test_a_resource_that_does_not_decode_is_named_and_hides_no_other(
+    program, raw, etcd_endpoint, kind
+):
+    raw.put(*stored_resource("ippools", "IPPool", "pool-a", {"cidr": "10.0.0.0/24"}))
+    broken = records.resource_key(kind, "broken")
+    raw.put(broken, b"junk")
+
+    result = program("ipam", "show", "--show-blocks", ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert result.returncode == REFUSED
+    assert ["IP Pool", "10.0.0.0/24", "256"] == rows(result.stdout)[1][:3]
+    assert result.stderr.startswith(
+        f"poolctl: warning: stored value of {broken} is not usable: "
+    )
+    assert f"the counts lack it; look at it: etcdctl get {broken}; " in result.stderr
+
+
+@pytest.mark.parametrize("size", [-5, 1, 200, 10**9])
+def test_a_pool_with_a_stored_block_size_that_cannot_be_is_counted(at_memory, memory, size):
+    pools_and(memory, pool_a={"cidr": "10.0.0.0/24", "blockSize": size})
+
+    assert rows(at_memory("ipam", "show").stdout)[1][2] == "256"
 
 
 def test_the_holder_of_an_address_is_told(poolctl, store):
@@ -176,6 +203,37 @@ def test_the_block_knows_although_the_pool_is_gone(at_memory, memory):
         "Alternate attributes:",
         "  pod: p",
     ] == at_memory("ipam", "show", "--ip", "FD00:0::").stdout.splitlines()
+
+
+def test_an_address_is_told_although_a_pool_does_not_decode(at_memory, memory):
+    block, _ = auto_assign(
+        new_block(parse_network("10.0.0.0/26"), "host:n", NOON_NS), 1, Attribute(handle="h")
+    )
+    broken = records.resource_key("ippools", "broken")
+    put(memory, {**stored_block(block), broken: b"junk"})
+
+    result = at_memory("ipam", "show", "--ip", "10.0.0.0")
+
+    assert result.exit_code == REFUSED
+    assert "Handle ID: h\n" in result.stdout
+    assert f"stored value of {broken} is not usable" in result.stderr
+
+
+def test_what_a_handle_or_attribute_says_cannot_steer_the_terminal(program, raw, etcd_endpoint):
+    owner = Attribute(handle="h\x1b[2J", secondary={"pod\n": "p\x9b", "note": "a\rb"})
+    block, _ = auto_assign(
+        new_block(parse_network("10.0.0.0/26"), "host:n\x07", NOON_NS), 1, owner
+    )
+    for key, value in stored_block(block).items():
+        raw.put(key, value)
+
+    result = program("ipam", "show", "--ip", "10.0.0.0", ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert result.returncode == 0
+    assert "Handle ID: h\\x1b[2J\n" in result.stdout
+    assert "  pod\\n: p\\x9b\n" in result.stdout
+    assert "  note: a\\rb\n" in result.stdout
+    assert all(char.isprintable() for char in result.stdout.replace("\n", ""))
 
 
 def test_an_address_without_holder_is_not_assigned(at_memory, memory):

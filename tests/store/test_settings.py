@@ -36,7 +36,6 @@ def test_an_endpoint_is_taken_apart(text: str, endpoint: Endpoint):
         "etcd:2379/v3",
         "http:/etcd:2379",
         "unix://etcd:2379",
-        "http://user:secret@etcd:2379",
         "2001:db8::1:2379",
         "etcd:2379 etcd:2380",
         "",
@@ -48,6 +47,43 @@ def test_what_is_no_endpoint_is_refused_and_quoted(text: str):
 
     assert failure.value.field == "endpoints"
     assert repr(text) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("http://me:secret@etcd:2379", "'http://***@etcd:2379'"),
+        ("me:secret@etcd:2379", "'***@etcd:2379'"),
+        ("HTTPS://me:sec@ret@etcd:2379", "'HTTPS://***@etcd:2379'"),
+        ("http://me:sec/ret@etcd", "'http://***@etcd'"),
+        ("http://me:secr,et@etcd:2379,http://b:1", "'http://***@etcd:2379,http://b:1'"),
+        ("http://me:sec\nret@etcd:2379", "'http://***@etcd:2379'"),
+    ],
+)
+def test_a_password_in_an_endpoint_is_refused_and_not_quoted(text: str, quoted: str):
+    with pytest.raises(InvalidRequestError) as failure:
+        Settings.parse(text)
+
+    assert str(failure.value).startswith(f"etcd endpoint {quoted} names a user; ")
+    assert "ETCD_PASSWORD" in str(failure.value)
+
+
+def test_messages_call_options_what_the_user_calls_them():
+    names = {
+        "ca_file": "etcdCACertFile",
+        "cert_file": "etcdCertFile",
+        "key_file": "etcdKeyFile",
+    }
+
+    for options, message in (
+        ({"ca_file": "/ca"}, "etcdCACertFile is given, but no etcd endpoint begins with"),
+        ({"cert_file": "/cert"}, "etcdCertFile is given, but etcdKeyFile is not"),
+        ({"key_file": "/key"}, "etcdKeyFile is given, but etcdCertFile is not"),
+    ):
+        with pytest.raises(InvalidRequestError, match=message) as failure:
+            Settings.parse("http://a:1", names=names, **options)
+
+        assert failure.value.field in names.values()
 
 
 def test_endpoints_come_as_one_text_with_commas():

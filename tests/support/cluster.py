@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from poolmgr.core import records
-from poolmgr.core.audit import Finding, invariants
+from poolmgr.core.audit import invariants
 from poolmgr.core.block import Block
+from poolmgr.core.flaws import Finding
 from tests.support.rawetcd import RawEtcd
 from tests.support.world import stored_resource
 

@@ -20,9 +20,9 @@ from poolmgr.core.request import (
     Attachment,
     AutoAssign,
     Release,
+    ReleaseAffinities,
     ReleaseByHandle,
     ReleaseIPs,
-    ReleasePoolAffinities,
 )
 from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, Txn
 from poolmgr.errors import CommitUnknownError, PoolmgrError, StoreUnavailableError
@@ -276,9 +276,9 @@ class Rivals:
             case 3:
                 self.put(EPOCH_KEY, self.random.randbytes(4).hex().encode())
             case _:
-                request = ReleasePoolAffinities(cidr=cidr)
+                request = ReleaseAffinities(cidr=cidr)
                 engine, _ = self.engine(HOSTS[0])
-                engine.release_pool_affinities(request)
+                engine.release_affinities(request)
 
     def put(self, key: str, value: bytes) -> None:
         """Write one key, again until it is certain."""

@@ -6,20 +6,13 @@ from dataclasses import dataclass, field
 
 from poolmgr.cidr import IPAddress, parse_address, parse_network
 from poolmgr.core import records
-from poolmgr.core.audit import Finding, invariants
+from poolmgr.core.audit import invariants
 from poolmgr.core.block import Attribute, Block, auto_assign, new_block
+from poolmgr.core.flaws import Finding
 from poolmgr.core.handle import Handle
+from poolmgr.core.outcome import Assigned, Outcome, Refused
 from poolmgr.core.plan import Plan, plan
-from poolmgr.core.request import (
-    Assigned,
-    AssignIP,
-    Attachment,
-    AutoAssign,
-    Outcome,
-    Refused,
-    ReleaseByHandle,
-    Request,
-)
+from poolmgr.core.request import AssignIP, Attachment, AutoAssign, ReleaseByHandle, Request
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import Committed, Fetch, Range, Txn
 from poolmgr.store.memory import MemoryStore
