@@ -34,7 +34,7 @@ from poolmgr.core.claim import (
     own_blocks,
     use_own,
 )
-from poolmgr.core.draft import Draft, Missing
+from poolmgr.core.draft import Draft, Missing, OwnView
 from poolmgr.core.existing import Existing, existing_blocks, is_lost, is_reclaimable, take_over
 from poolmgr.core.grant import (
     add_to_handle,
@@ -46,7 +46,7 @@ from poolmgr.core.grant import (
     one_bridge_pool,
 )
 from poolmgr.core.outcome import Allocation, Assigned
-from poolmgr.core.pools import Candidate, Criteria, Selection, select, strayed
+from poolmgr.core.pools import Candidate, Criteria, Selection, strayed
 from poolmgr.core.request import AutoAssign, Use
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
@@ -81,7 +81,7 @@ class _Search:
     selection: Selection
     wanted: int
     found: list[Allocation]
-    own: list[IPNetwork]
+    own: tuple[IPNetwork, ...]
     owned: int = 0
     touched: int = 0
 
@@ -116,7 +116,7 @@ class _Search:
         """Assign from a block that has just become the host's, and has perhaps no room."""
         self.draft.put_block(block)
         self.take(block, candidate)
-        self.own = [*self.own, block.cidr]
+        self.own = (*self.own, block.cidr)
         self.owned += 1
 
     def check_limit(self) -> None:
@@ -181,7 +181,7 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
             selection=Selection(kept=(), reasons={}),
             wanted=_missing(request, held, family),
             found=[],
-            own=[],
+            own=(),
         )
         results.append(search)
         try:
@@ -232,25 +232,47 @@ def _search(search: _Search, family: int) -> None:
 def _use_own(search: _Search, reserved: HostReserved | None) -> None:
     """Assign from the host's own blocks, and drop those that it must not use any longer."""
     draft, who = search.draft, search.who
-    mine = [(c, of) for c in search.own if (of := _candidate_of(search.selection, c))]
-    strays = _strays(draft, who, search.own)
-    looked_at = (*(cidr for cidr, _ in mine), *strays)
-    draft.need(*(key for cidr in looked_at for key in keys_of_own(who, cidr)))
-    for cidr, candidate in mine:
+    view = _view(search)
+    for cidr, candidate, key in view.mine:
         if search.done:
             break
+        if draft.is_spent(key):
+            search.owned += 1
+            continue
         block = use_own(draft, who, cidr, candidate.pool.spec.block_size, reserved)
         if block is not None:
             search.owned += 1
+            if not block.unallocated:
+                draft.note_spent(key)
             search.take(block, candidate)
-    for cidr in strays:
+    for cidr in view.strays:
         drop_stray(draft, who, cidr)
+
+
+def _view(search: _Search) -> OwnView:
+    """Sort the host's own blocks, once for requests that want the same, and read them."""
+    draft, who, own = search.draft, search.who, search.own
+    name = who, search.selection.kept[0].cidr.version
+    view = draft.views.get(name)
+    if view is not None and view.own is own and view.selection is search.selection:
+        return view
+    mine = tuple(
+        (cidr, candidate, records.block_key(cidr))
+        for cidr in own
+        if (candidate := _candidate_of(search.selection, cidr)) is not None
+    )
+    strays = _strays(draft, who, own)
+    looked_at = (*(cidr for cidr, _, _ in mine), *strays)
+    draft.need(*(key for cidr in looked_at for key in keys_of_own(who, cidr)))
+    draft.views[name] = OwnView(
+        own=own, selection=search.selection, mine=mine, strays=tuple(strays)
+    )
+    return draft.views[name]
 
 
 def _select(draft: Draft, request: AutoAssign, family: int) -> Selection:
     reserved = request.reserved.get(family)
-    return select(
-        draft.pools(),
+    return draft.select(
         Criteria(
             family=family,
             host=request.host,
@@ -268,7 +290,7 @@ def _labels(draft: Draft, who: Claimant) -> Mapping[str, str] | None:
     return {} if who.kind == "virtual" else draft.node_labels(who.host)
 
 
-def _strays(draft: Draft, who: Claimant, own: list[IPNetwork]) -> list[IPNetwork]:
+def _strays(draft: Draft, who: Claimant, own: tuple[IPNetwork, ...]) -> list[IPNetwork]:
     labels, pools = _labels(draft, who), draft.pools()
     if labels is None:
         return []

@@ -203,9 +203,10 @@ def assign(block: Block, ordinal: int, attribute: Attribute) -> Block:
 
 def _take(block: Block, ordinals: list[int], attribute: Attribute) -> Block:
     attributes = block.attributes
-    if attribute not in attributes:
-        attributes = (*attributes, attribute)
-    index = attributes.index(attribute)
+    try:
+        index = attributes.index(attribute)
+    except ValueError:
+        index, attributes = len(attributes), (*attributes, attribute)
     allocations, numbers = list(block.allocations), dict(block.sequence_numbers)
     for ordinal in ordinals:
         allocations[ordinal] = index
@@ -259,9 +260,10 @@ def release(
 
 def collect(block: Block, *, now_ns: int, cooldown_s: int) -> Block:
     """
-    Free every ordinal whose cooldown is over.
+    Free every ordinal whose cooldown is over, and drop entries that nobody refers to.
 
-    The sequence number stays: the caller writes, or nothing is stored.
+    The sequence number stays: the caller writes, or nothing is stored. A block that needs
+    neither is returned itself.
 
     Source: GarbageCollectColdIPs; the comparison is strict, a negative cooldown frees always.
     """
@@ -272,7 +274,8 @@ def collect(block: Block, *, now_ns: int, cooldown_s: int) -> Block:
         and _is_over(attribute.released_at, now_ns, cooldown_s)
     }
     if not cold:
-        return block
+        unused = len(block.attributes) - len({*block.allocations} - {None})
+        return _prune(block) if unused else block
     return _prune(
         _free(block, [n for n, index in enumerate(block.allocations) if index in cold])
     )

@@ -18,7 +18,8 @@ Rules (Calico libcalico-go/lib/ipam, findOrClaimBlock, findUsableBlock):
    next assignment of the host takes block and affinity away.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice
 
 from poolmgr.cidr import IPNetwork, contains, network, walk_blocks
@@ -45,10 +46,14 @@ CHOICE = 2048
 """Unclaimed blocks, in the order of the walk, that are remembered of a listed pool."""
 
 
-def own_blocks(draft: Draft, who: Claimant, family: int) -> list[IPNetwork]:
+def own_blocks(draft: Draft, who: Claimant, family: int) -> tuple[IPNetwork, ...]:
     """Return the blocks a host has affinity for, in key order, skipping malformed keys."""
-    keys = draft.affinities(records.affinity_range(who.host, family, who.kind))
-    return [block for key in keys if (block := records.block_of_key(key)) is not None]
+    return _blocks(draft.affinities(records.affinity_range(who.host, family, who.kind)))
+
+
+@lru_cache(maxsize=256)
+def _blocks(keys: tuple[str, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(block for key in keys if (block := records.block_of_key(key)) is not None)
 
 
 def keys_of_own(who: Claimant, cidr: IPNetwork) -> tuple[str, str]:
@@ -118,7 +123,7 @@ def claim(
 
 
 def find_claimable(
-    draft: Draft, who: Claimant, candidate: Candidate, own: list[IPNetwork]
+    draft: Draft, who: Claimant, candidate: Candidate, own: Sequence[IPNetwork]
 ) -> IPNetwork | None:
     """
     Check the pool's gateway and find a free block, with one read for the first look at both.
@@ -216,7 +221,7 @@ def _inside(pool: IPNetwork, keys: Iterable[str]) -> Iterator[IPNetwork]:
             yield block
 
 
-def check_gateway(draft: Draft, own: list[IPNetwork], candidate: Candidate) -> None:
+def check_gateway(draft: Draft, own: Sequence[IPNetwork], candidate: Candidate) -> None:
     """
     Refuse a host's first claim in a pool while a pod holds the pool's gateway address.
 

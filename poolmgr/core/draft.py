@@ -17,16 +17,18 @@ Rules:
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar, assert_never
 
 from poolmgr.api import IPPool, IPReservation, Node
 from poolmgr.cidr import IPNetwork, contains
 from poolmgr.core import records
-from poolmgr.core.affinity import Affinity
-from poolmgr.core.block import Block, collect
+from poolmgr.core.affinity import Affinity, Claimant
+from poolmgr.core.block import Attribute, Block, collect
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.handle import Handle
+from poolmgr.core.pools import Candidate, Criteria, Selection, select
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.session import Session
 from poolmgr.core.snapshot import Snapshot
@@ -49,6 +51,24 @@ class Missing(Exception):  # noqa: N818 - a question, not an error
         self.fetch = fetch
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnView:
+    """
+    What a host's own blocks mean to requests that want the same.
+
+    Attributes:
+        own: The blocks the host has affinity for.
+        selection: The pools that serve.
+        mine: Of the blocks those in pools that serve, their pools and keys.
+        strays: Those in pools that no longer select the host.
+    """
+
+    own: tuple[IPNetwork, ...]
+    selection: Selection
+    mine: tuple[tuple[IPNetwork, Candidate, str], ...]
+    strays: tuple[IPNetwork, ...]
+
+
 class Draft:
     """A snapshot, and the changes that a plan makes to it."""
 
@@ -59,10 +79,15 @@ class Draft:
         self._decoded: dict[object, object] = {}
         self._collected: dict[int, tuple[Block, Block]] = {}
         self._written: dict[str, Value | None] = {}
+        self._affinities: dict[str, bool] = {}
         self._expect: dict[str, int] = {}
         self._unchanged: dict[Range, int] = {}
         self._encoded: dict[int, tuple[Value, bytes]] = {}
+        self._weights: dict[int, tuple[Value | Attribute, int]] = {}
+        self._selections: dict[tuple[str, int], tuple[Criteria, Selection]] = {}
         self._full: set[str] = set()
+        self._spent: set[str] = set()
+        self.views: dict[tuple[Claimant, int], OwnView] = {}
 
     def fork(self) -> "Draft":
         """Make a copy that can be thrown away."""
@@ -70,7 +95,10 @@ class Draft:
         # Shared: what is known of the snapshot and of values does not change.
         copy._facts, copy._decoded, copy._full = self._facts, self._decoded, self._full
         copy._encoded, copy._collected = self._encoded, self._collected
+        copy._weights, copy._selections = self._weights, self._selections
+        copy._spent, copy.views = self._spent, self.views
         copy._written = dict(self._written)
+        copy._affinities = dict(self._affinities)
         copy._expect = dict(self._expect)
         copy._unchanged = dict(self._unchanged)
         return copy
@@ -84,16 +112,18 @@ class Draft:
         Raises:
             Missing: They are not.
         """
-        unknown = {key for key in keys if key not in self._facts}
-        for key in unknown.copy():
-            fact = self._snapshot.find(key)
-            if fact is not None:
-                self._facts[key] = fact.value
-                unknown.discard(key)
-        lacking = self._snapshot.lacks(Fetch(ranges=frozenset(ranges)))
+        unknown = frozenset(key for key in keys if not self._knows(key))
+        lacking = frozenset(r for r in ranges if not self._snapshot.has(r))
         if unknown or lacking:
-            full = frozenset(self._full)
-            raise Missing(Fetch(keys=frozenset(unknown), ranges=lacking.ranges, full=full))
+            raise Missing(Fetch(keys=unknown, ranges=lacking, full=frozenset(self._full)))
+
+    def _knows(self, key: str) -> bool:
+        if key in self._facts:
+            return True
+        fact = self._snapshot.find(key)
+        if fact is not None:
+            self._facts[key] = fact.value
+        return fact is not None
 
     def need_since(self, changed: str, *keys: str) -> None:
         """
@@ -160,6 +190,18 @@ class Draft:
         """
         return self._resources(POOLS, IPPool)
 
+    def select(self, criteria: Criteria) -> Selection:
+        """
+        Judge every pool, once for requests that want the same.
+
+        Raises:
+            NoMatchingPoolError, CorruptStateError: As core.pools.select.
+        """
+        name = criteria.host, criteria.family
+        if name not in self._selections or self._selections[name][0] != criteria:
+            self._selections[name] = criteria, select(self.pools(), criteria)
+        return self._selections[name][1]
+
     def reserved(self) -> AddressSet:
         """Return the union of all IPReservations."""
         if "reserved" not in self._decoded:
@@ -178,15 +220,18 @@ class Draft:
         """
         return self._resources(RESERVATIONS, IPReservation)
 
-    def affinities(self, range_: Range) -> list[str]:
+    def affinities(self, range_: Range) -> tuple[str, ...]:
         """Return the affinity keys of a range, in key order, as they are now."""
         self.need(ranges=(range_,))
-        keys = {key for key, _ in self._snapshot.items(range_)}
-        keys |= {
-            key for key, value in self._written.items() if value is not None and key in range_
-        }
-        keys -= {key for key, value in self._written.items() if value is None}
-        return sorted(keys, key=str.encode)
+        if range_ not in self._decoded:
+            self._decoded[range_] = tuple(key for key, _ in self._snapshot.items(range_))
+        stored = self._decoded[range_]
+        assert isinstance(stored, tuple)
+        changed = {k: v for k, v in self._affinities.items() if k in range_}
+        if not changed:
+            return stored
+        keys = {*stored, *changed} - {key for key, there in changed.items() if not there}
+        return tuple(sorted(keys, key=str.encode))
 
     def exists(self, key: str) -> bool | None:
         """Tell whether a key exists, as far as is known; None = unknown."""
@@ -216,6 +261,18 @@ class Draft:
             for value in self._written.values()
             if isinstance(value, Block) and contains(within, value.cidr)
         ]
+
+    def is_spent(self, key: str) -> bool:
+        """Tell whether an own block is known to need no repair and to have nothing to give."""
+        if key in self._written:
+            value = self._written[key]
+            return isinstance(value, Block) and not value.unallocated
+        return key in self._spent
+
+    def note_spent(self, key: str) -> None:
+        """Note that an own block, as it is stored, needs no repair and has nothing to give."""
+        if key not in self._written:
+            self._spent.add(key)
 
     def remember(
         self, name: object, make: Callable[[], tuple[IPNetwork, ...]]
@@ -247,11 +304,15 @@ class Draft:
         """Write a value over the one that is known."""
         self.compare(key)  # closes the race of two writers of one key
         self._written[key] = value
+        if isinstance(value, Affinity):
+            self._affinities[key] = True
 
     def delete(self, key: str) -> None:
         """Delete a key as it is known."""
         self.compare(key)  # closes the race of deleting what somebody has just written
         self._written[key] = None
+        if records.host_of_key(key) is not None:
+            self._affinities[key] = False
 
     def put_block(self, block: Block) -> None:
         """Write a block."""
@@ -275,6 +336,30 @@ class Draft:
             # delete.
             deletes=frozenset(key for key in absent if self._expect[key] != 0),
         )
+
+    def operations(self) -> int:
+        """Return how many operations the transaction has at most, the epoch's included."""
+        return max(len(self._expect) + len(self._unchanged), len(self._written)) + 1
+
+    def at_most_bytes(self) -> int:
+        """Return a size that the transaction does not exceed; cheaper than making it."""
+        keys = sum(map(len, self._expect)) * 4
+        return keys + sum(map(self._weight, self._written.values()))
+
+    def _weight(self, value: Value | Attribute | None) -> int:
+        """Return a size that a value does not exceed once it is written."""
+        if value is None:
+            return 0
+        if id(value) not in self._weights:
+            match value:
+                case Block():
+                    weight = 1000 + 80 * value.size + sum(map(self._weight, value.attributes))
+                case Attribute():
+                    weight = 100 + 6 * len(repr(value))  # an escaped character takes six bytes
+                case _:
+                    weight = len(self._encode(value))
+            self._weights[id(value)] = (value, weight)
+        return self._weights[id(value)][1]
 
     def _encode(self, value: Value) -> bytes:
         # By identity: a batch encodes each value once, not once per request. The entry keeps

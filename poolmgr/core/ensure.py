@@ -15,7 +15,7 @@ from poolmgr.core.claim import claim, find_claimable, keys_of_own, own_blocks, u
 from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
 from poolmgr.core.grant import compare_pool
 from poolmgr.core.outcome import BlocksEnsured
-from poolmgr.core.pools import Criteria, Selection, select
+from poolmgr.core.pools import Criteria, Selection
 from poolmgr.core.request import EnsureBlock
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import PoolExhaustedError
@@ -44,8 +44,7 @@ def plan_ensure_block(draft: Draft, request: EnsureBlock) -> BlocksEnsured:
 
 def _ensure(draft: Draft, who: Claimant, request: EnsureBlock, family: int) -> IPNetwork:
     reserved = request.reserved[family]
-    selection = select(
-        draft.pools(),
+    selection = draft.select(
         Criteria(
             family=family,
             host=who.host,
@@ -59,7 +58,7 @@ def _ensure(draft: Draft, who: Claimant, request: EnsureBlock, family: int) -> I
 
 
 def _own(
-    draft: Draft, who: Claimant, selection: Selection, own: list[IPNetwork]
+    draft: Draft, who: Claimant, selection: Selection, own: tuple[IPNetwork, ...]
 ) -> IPNetwork | None:
     """Return the first block of the host that serves, repaired where it has to be."""
     for cidr in own:
@@ -81,7 +80,7 @@ def _claim(
     who: Claimant,
     request: EnsureBlock,
     selection: Selection,
-    own: list[IPNetwork],
+    own: tuple[IPNetwork, ...],
 ) -> IPNetwork:
     names = ", ".join(candidate.name for candidate in selection.kept)
     if not draft.config().auto_allocate_blocks:

@@ -126,7 +126,10 @@ def by_family(allocations: Iterable[Allocation]) -> tuple[Allocation, ...]:
 
 
 def one_bridge_pool(
-    draft: Draft, request: AutoAssign | AssignIP, selection: Selection, own: list[IPNetwork]
+    draft: Draft,
+    request: AutoAssign | AssignIP,
+    selection: Selection,
+    own: tuple[IPNetwork, ...],
 ) -> Selection:
     """
     Keep one IPv4 pool for a bridge that is a gateway, which carries one gateway address.

@@ -97,31 +97,53 @@ def plan(
     Returns:
         What must be known first, or a plan.
     """
-    draft, txn = Draft(snapshot, now_ns), None
+    draft = Draft(snapshot, now_ns)
     outcomes: list[Outcome] = []
+    rest: tuple[Request, ...] = ()
     for at, request in enumerate(requests):
-        later = Plan(txn=txn, outcomes=tuple(outcomes), rest=tuple(requests[at:]))
-        fork = draft.fork()
         try:
-            answer = _plan_one(fork, request)
+            taken = _take(draft, request, epoch_seed, first=at == 0)
         except Missing as missing:
-            return _cut(missing.fetch, requests, draft) if at == 0 else later
-        except PoolmgrError as error:
-            outcomes.append(Refused(error=error))
-            continue
-        after = fork.txn(epoch_seed)
-        if after is not None and not _fits(after):
-            if at > 0:
-                return later
-            if after.size_bytes() > LIMIT_BYTES or after.operations() > LIMIT_OPERATIONS:
-                outcomes.append(Refused(error=_too_big(after)))
-                continue
-        draft, txn = fork, after
+            return _cut(missing.fetch, requests, draft)
+        if taken is None:
+            rest = tuple(requests[at:])
+            break
+        draft, answer = taken
         if isinstance(answer, Request):
             rest = (answer, *requests[at + 1 :])
-            return Plan(txn=txn, outcomes=tuple(outcomes), rest=rest)
+            break
         outcomes.append(answer)
-    return Plan(txn=txn, outcomes=tuple(outcomes))
+    return Plan(txn=draft.txn(epoch_seed), outcomes=tuple(outcomes), rest=rest)
+
+
+def _take(
+    draft: Draft, request: Request, epoch_seed: bytes, *, first: bool
+) -> tuple[Draft, Outcome | Request] | None:
+    """
+    Plan one request on top of a draft.
+
+    Returns:
+        The draft with the request's changes, and its answer or the rest of it. None = it must
+        wait.
+
+    Raises:
+        Missing: The first request of a batch must know more.
+    """
+    fork = draft.fork()
+    try:
+        answer = _plan_one(fork, request)
+    except Missing:
+        if first:
+            raise
+        return None
+    except PoolmgrError as error:
+        return draft, Refused(error=error)
+    if _fits(fork, epoch_seed):
+        return fork, answer
+    if not first:
+        return None
+    too_big = _too_big(fork.txn(epoch_seed))
+    return (fork, answer) if too_big is None else (draft, Refused(error=too_big))
 
 
 def _plan_one(draft: Draft, request: Request) -> Outcome | Request:
@@ -188,15 +210,25 @@ def _plan_held_by(draft: Draft, request: HeldBy) -> Held:
 
 
 def _cut(first: Fetch, requests: Sequence[Request], draft: Draft) -> Fetch:
-    """Add what the later requests of the batch need by now, as far as one read takes it."""
-    wanted = first
+    """
+    Add what the later requests of the batch need by now, as far as one read takes it.
+
+    Requests of one kind and host mostly need the same: once one of them adds nothing, the rest
+    are not asked.
+    """
+    wanted, asked = first, set()
     for request in islice(requests, 1, MAX_OPERATIONS):
+        kind = (type(request), getattr(request, "host", None))
         if len(wanted) >= MAX_OPERATIONS:
             break
+        if kind in asked:
+            continue
         try:
             _plan_one(draft.fork(), request)
         except Missing as missing:
-            wanted |= missing.fetch
+            before, wanted = len(wanted), wanted | missing.fetch
+            if len(wanted) == before:
+                asked.add(kind)
         except PoolmgrError:
             continue  # judged when its turn comes, on the facts of then
     if len(wanted) <= MAX_OPERATIONS:
@@ -212,11 +244,21 @@ def _cut(first: Fetch, requests: Sequence[Request], draft: Draft) -> Fetch:
     )
 
 
-def _fits(txn: Txn) -> bool:
-    return txn.operations() <= MAX_OPERATIONS and txn.size_bytes() <= MAX_BYTES
+def _fits(draft: Draft, epoch_seed: bytes) -> bool:
+    if draft.operations() > MAX_OPERATIONS:
+        return False
+    if draft.at_most_bytes() <= MAX_BYTES:
+        return True
+    txn = draft.txn(epoch_seed)
+    return txn is None or txn.size_bytes() <= MAX_BYTES
 
 
-def _too_big(txn: Txn) -> RefusedError:
+def _too_big(txn: Txn | None) -> RefusedError | None:
+    """Say that etcd could not take a transaction; None = it could."""
+    if txn is None or (
+        txn.size_bytes() <= LIMIT_BYTES and txn.operations() <= LIMIT_OPERATIONS
+    ):
+        return None
     return RefusedError(
         f"the request needs a transaction of {txn.size_bytes()} bytes and {txn.operations()} "
         f"operations; etcd takes {LIMIT_BYTES} and {LIMIT_OPERATIONS}; "

@@ -39,6 +39,7 @@ BLOCKS = {4: Range.prefix("/calico/ipam/v2/assignment/ipv4/block/"),
 AFFINITIES = {kind: Range.prefix(f"/calico/ipam/v2/{kind}/") for kind in ("host", "virtual")}
 
 _AFFINITY = re.compile(r"/calico/ipam/v2/(host|virtual)/([^/]+)/ipv([46])/block/([^/]+)")
+_NOT_IN_SEGMENT = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")
 _FREE_LIST = re.compile(rb'"unallocated":(?:\[\]|null)')
 _BLOCK = re.compile(r"/calico/ipam/v2/assignment/ipv([46])/block/([^/]+)")
 
@@ -92,6 +93,7 @@ def affinity_range(host: str, family: int, kind: str = "host") -> Range:
     return Range.prefix(f"/calico/ipam/v2/{kind}/{_segment('host', host)}/ipv{family}/block/")
 
 
+@lru_cache(maxsize=4096)
 def handle_key(handle: str) -> str:
     """Return the key of a handle."""
     return HANDLES.start + _segment("handle", handle)
@@ -124,9 +126,7 @@ def host_of_key(key: str) -> tuple[str, str] | None:
 
 
 def _segment(what: str, text: str) -> str:
-    if not text or any(
-        c == "/" or c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in text
-    ):
+    if not text or _NOT_IN_SEGMENT.search(text):
         raise InvalidRequestError(
             f"{what} {text!r} must not be empty, nor contain '/' or control characters",
             field=what,

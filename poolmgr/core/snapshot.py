@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from poolmgr.cidr import IPNetwork
-from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
+from poolmgr.core.txn import EPOCH_KEY, KeyValue, Page, Range, Reading, Txn
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,9 @@ class Snapshot:
             return fact.value is not None
         return True if probe(key) in self.pages else None
 
-    def lacks(self, fetch: Fetch) -> Fetch:
-        """Return the part of `fetch` that is not known."""
-        return Fetch(
-            keys=frozenset(key for key in fetch.keys if self.find(key) is None),
-            ranges=frozenset(
-                r for r in fetch.ranges if r not in self.ranges and r not in self.pages
-            ),
-        )
+    def has(self, range_: Range) -> bool:
+        """Tell whether a range was read."""
+        return range_ in self.ranges or range_ in self.pages
 
     def items(self, range_: Range) -> Iterator[tuple[str, KeyValue]]:
         """Iterate over a range's known content, in key order, newer key facts laid over it."""

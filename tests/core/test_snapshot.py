@@ -73,16 +73,11 @@ def test_a_probe_holds_its_key_alone():
     assert "/r/a\0" not in probe("/r/a")
 
 
-def test_what_is_lacking_is_what_no_key_and_no_range_says():
+def test_a_range_is_had_once_it_was_read_whole_or_as_a_page():
     page = Range.prefix("/s/", limit=2)
     snapshot = known({"/r/a": b"1", "/t/a": None}, ALL, page)
-    wanted = Fetch(
-        keys=frozenset({"/r/new", "/t/a", "/u/a"}), ranges=frozenset({ALL, page, OTHER})
-    )
 
-    lacking = snapshot.lacks(wanted)
-
-    assert Fetch(keys=frozenset({"/u/a"}), ranges=frozenset({OTHER})) == lacking
+    assert [True, True, False] == [snapshot.has(range_) for range_ in (ALL, page, OTHER)]
 
 
 def test_a_range_is_listed_in_the_order_of_bytes_with_newer_keys_laid_over_it():
