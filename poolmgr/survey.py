@@ -20,7 +20,7 @@ from typing import TypeVar
 from poolmgr.api import IPPool, IPReservation, Resource
 from poolmgr.core import audit, usage
 from poolmgr.core.flaws import Finding
-from poolmgr.core.outline import Outline, outline
+from poolmgr.core.outline import Ordinals, ordinals
 from poolmgr.core.records import BLOCKS, CONFIG_KEY, decode_resource, resource_range
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.txn import Fetch, Page, Range, Reading
@@ -85,7 +85,7 @@ def utilization(
     blocks = (
         block
         for range_ in BLOCKS.values()
-        for block in _outlines(reader.items(range_), unreadable)
+        for block in _ordinals(reader.items(range_), unreadable)
     )
     counts = usage.utilization(counted, reserved, blocks, keep_blocks=keep_blocks)
     if pools:
@@ -183,11 +183,11 @@ def _decoded(
             unreadable.append(error)
 
 
-def _outlines(
+def _ordinals(
     stored: Iterable[tuple[str, bytes]], unreadable: list[CorruptStateError]
-) -> Iterator[Outline]:
+) -> Iterator[Ordinals]:
     for key, raw in stored:
         try:
-            yield outline(key, raw)
+            yield ordinals(key, raw)
         except CorruptStateError as error:
             unreadable.append(error)

@@ -21,6 +21,7 @@ UNTESTED: dict[str, str] = {}
 
 # Test modules that belong to no single module.
 BEYOND = (
+    "tests/behaviours/",
     "tests/e2e/",
     "tests/interop/",
     "tests/store/test_etcd_container.py",

@@ -127,8 +127,31 @@ def delete(
 )
 @click.pass_obj
 def get(session: Session, kind: "type[Resource]", names: tuple[str, ...], output: str) -> int:
-    """Show resources of a kind: ippools, ipreservations, nodes or clusterinformation."""
+    """
+    Show resources of a kind.
+
+    Kinds: ippools, ipreservations, nodes, clusterinformation, ipamconfiguration, and
+    blockaffinities, which say what node a block of addresses belongs to.
+    """
+    from poolctl.affinities import read_affinities
     from poolctl.render import rendered
+    from poolmgr.api import BlockAffinity
+
+    read = read_affinities if kind is BlockAffinity else partial(_read, kind)
+    found, wrong, revision = read(session, names)
+    if found or not names:
+        single = len(set(names)) == 1
+        click.echo(rendered(kind, found, output, revision=revision, single=single))
+    return max((failed(problem, session) for problem in wrong), default=0)
+
+
+COMMANDS = (create, apply, replace, delete, get)
+
+
+def _read(
+    kind: "type[Resource]", session: Session, names: tuple[str, ...]
+) -> "tuple[list[Resource], list[PoolmgrError], int]":
+    """Read the resources of a kind; the answer is that of `read_affinities`."""
     from poolmgr.core.records import resource_key, resource_range
     from poolmgr.core.txn import Fetch
 
@@ -144,13 +167,7 @@ def get(session: Session, kind: "type[Resource]", names: tuple[str, ...], output
             found.append(_present(kind, key, value))
         except PoolmgrError as error:
             wrong.append(error)
-    if found or not names:
-        single = len(keys) == 1
-        click.echo(rendered(kind, found, output, revision=reading.revision, single=single))
-    return max((failed(problem, session) for problem in wrong), default=0)
-
-
-COMMANDS = (create, apply, replace, delete, get)
+    return found, wrong, reading.revision
 
 
 def _present(cls: "type[Resource]", key: str, stored: "KeyValue | None") -> "Resource":

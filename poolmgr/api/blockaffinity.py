@@ -52,7 +52,6 @@ class BlockAffinity(Resource):
 
     kind: ClassVar[str] = "BlockAffinity"
     plural: ClassVar[str] = "blockaffinities"
-    aliases: ClassVar[tuple[str, ...]] = ("affinity", "affinities")
 
     spec: BlockAffinitySpec
 

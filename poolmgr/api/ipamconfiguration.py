@@ -1,8 +1,8 @@
 """
 IPAMConfiguration: settings of address management, as a resource.
 
-There is one, named "default". With etcd as Calico's datastore nobody reads it: the settings that
-count are under another key, which `poolctl ipam configure` changes.
+There is one, named "default". With etcd as Calico's datastore nobody reads it: the settings
+that count are under another key, which `poolctl ipam configure` changes.
 
 Source: Calico api/pkg/apis/projectcalico/v3/ipamconfig.go; verdicts and stored form as recorded
 from calicoctl.

@@ -190,8 +190,9 @@ def check_update(old: IPPool, new: IPPool) -> None:
     if "LoadBalancer" in old.spec.allowed_uses and {"Workload", "Tunnel"} & {
         *new.spec.allowed_uses
     }:
+        uses = shown(new.spec.allowed_uses)
         raise RefusedError(
-            "spec.allowedUses: a LoadBalancer pool cannot serve Workload or Tunnel"
+            f"spec.allowedUses: {uses}: a LoadBalancer pool cannot serve Workload or Tunnel"
         )
 
 
@@ -246,19 +247,22 @@ def _use_violations(spec: IPPoolSpec) -> Iterator[Violation]:
         yield "spec.allowedUses", f"{len(uses)} entries are too many: at most {_MAX_USES}"
     yield from one_of("spec.assignmentMode", spec.assignment_mode, ASSIGNMENT_MODES)
     if "Tunnel" in uses and spec.namespace_selector:
-        yield (
-            "spec.namespaceSelector",
-            "is not allowed while allowedUses has Tunnel; list Workload alone",
-        )
+        why = "not allowed while allowedUses has Tunnel; list Workload alone"
+        yield "spec.namespaceSelector", f"{shown(spec.namespace_selector)} is {why}"
     if "LoadBalancer" in uses:
         yield from _load_balancer_violations(spec)
 
 
 def _load_balancer_violations(spec: IPPoolSpec) -> Iterator[Violation]:
     if {"Workload", "Tunnel"} & {*spec.allowed_uses}:
-        yield "spec.allowedUses", "LoadBalancer cannot be combined with other uses"
-    if spec.ipip_mode != "Never" or spec.vxlan_mode != "Never":
-        yield "spec.allowedUses", "LoadBalancer needs ipipMode and vxlanMode Never"
+        why = "LoadBalancer cannot be combined with other uses"
+        yield "spec.allowedUses", f"{shown(spec.allowed_uses)} is not allowed: {why}"
+    for path, mode in (
+        ("spec.ipipMode", spec.ipip_mode),
+        ("spec.vxlanMode", spec.vxlan_mode),
+    ):
+        if mode != "Never":
+            yield path, f"{shown(mode)} is not allowed: a LoadBalancer pool takes Never"
     if spec.disable_bgp_export:
         yield "spec.disableBGPExport", "true is not allowed for a LoadBalancer pool"
     if spec.node_selector != "all()":

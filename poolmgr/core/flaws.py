@@ -44,7 +44,7 @@ _COUNTED_AHEAD = (
 CAUSES: Mapping[Flaw, Cause] = {
     Flaw.CORRUPT: Cause("somebody who wrote the value by hand, or a tool that rounds", None),
     Flaw.UNREFERENCED_ATTRIBUTE: Cause(
-        "somebody who wrote the block by hand", "the next release in the block drops it"
+        "somebody who wrote the block by hand", "the next change of the block drops it"
     ),
     Flaw.RELEASED_IN_FUTURE: Cause(
         "a node whose clock is ahead", "set its clock; the cooldown ends later than it should"

@@ -1,9 +1,9 @@
 """
-Blocks and handles in outline: what counting and checking a million of them needs.
+Blocks and handles in outline: what counting and checking a million addresses needs.
 
 Theory: `records.decode_block` makes an object for every owner, at five times the price of
-reading the block from etcd. Here a value is read and checked in one go, by pydantic, and what
-is of no use is left out.
+reading the block from etcd. Here pydantic reads and checks a value in one go, and what is of no
+use is left out.
 
 Rules:
 
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -24,6 +25,10 @@ from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, Attribute, Block
 from poolmgr.core.records import block_key, decode_block, decode_handle
 
 
+class _Nothing(TypedDict):
+    pass
+
+
 class _Owner(TypedDict, total=False):
     handle_id: str | None
     secondary: dict[str, str] | None
@@ -31,25 +36,34 @@ class _Owner(TypedDict, total=False):
     releasedAt: str | None
 
 
-class _Optional(TypedDict, total=False):
-    affinity: str | None
-    affinity_claim_time: str | None
-    unallocated: list[int] | None
-    attributes: list[_Owner] | None
-    sequenceNumber: int | None
-    sequenceNumberForAllocation: dict[int, int] | None
-
-
-class _Block(_Optional):
+class _Ordinals(TypedDict):
     cidr: str
     allocations: list[int | None]
+    unallocated: NotRequired[list[int] | None]
+    attributes: NotRequired[list[_Nothing] | None]
+
+
+class _Block(_Ordinals):
+    affinity: NotRequired[str | None]
+    affinity_claim_time: NotRequired[str | None]
+    attributes: NotRequired[list[_Owner] | None]  # type: ignore[misc]  # with what is in them
+    sequenceNumber: NotRequired[int | None]
+    sequenceNumberForAllocation: NotRequired[dict[int, int] | None]
 
 
 class _Handle(TypedDict, total=False):
     block: dict[str, int] | None
 
 
-_BLOCK, _HANDLE = TypeAdapter(_Block), TypeAdapter(_Handle)
+_ORDINALS, _BLOCK, _HANDLE = TypeAdapter(_Ordinals), TypeAdapter(_Block), TypeAdapter(_Handle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordinals:
+    """The ordinals of a block: `unallocated` are free, the others in use or cooling down."""
+
+    cidr: IPNetwork
+    unallocated: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +86,36 @@ class Outline:
 
     def held(self) -> Counter[str]:
         """Count the ordinals of each handle; Windows' reserved ones have none."""
-        names = [
-            None if each is None else Attribute(handle=each).owner for each in self.handles
-        ]
-        held = Counter(
-            name
-            for index in self.allocations
-            if index is not None and (name := names[index]) is not None
-        )
-        for name in [name for name in held if name.lower() == WINDOWS_RESERVED_HANDLE]:
-            del held[name]
+        stored = Counter(self.handles[index] for index in self.allocations if index is not None)
+        held: Counter[str] = Counter()
+        for handle, count in stored.items():
+            name = Attribute(handle=handle).owner if handle and "\r" in handle else handle
+            if name is not None and name.lower() != WINDOWS_RESERVED_HANDLE:
+                held[name] += count
         return held
 
     def unreferenced(self) -> Iterator[int]:
         """Yield the attributes that no allocation refers to."""
         used = set(self.allocations)
         return (index for index in range(len(self.handles)) if index not in used)
+
+
+def ordinals(key: str, raw: bytes) -> Ordinals:
+    """
+    Read which ordinals are free in the block stored under `key`.
+
+    Raises:
+        CorruptStateError: As `decode_block`, but owners and sequence numbers are not looked at.
+    """
+    try:
+        value = _ORDINALS.validate_json(raw, strict=True)
+        cidr = parse_network(value["cidr"])
+        unallocated, owners = value.get("unallocated") or (), value.get("attributes") or ()
+        _check(key, cidr, value["allocations"], unallocated, len(owners))
+    except ValueError:
+        block = decode_block(key, raw)
+        return Ordinals(cidr=block.cidr, unallocated=block.unallocated)
+    return Ordinals(cidr=cidr, unallocated=unallocated)
 
 
 def outline(key: str, raw: bytes) -> Outline:
@@ -99,19 +127,19 @@ def outline(key: str, raw: bytes) -> Outline:
     """
     try:
         value = _BLOCK.validate_json(raw, strict=True)
-        owners = value.get("attributes") or ()
-        found = Outline(
-            cidr=parse_network(value["cidr"]),
-            affinity=value.get("affinity"),
-            allocations=value["allocations"],
-            unallocated=value.get("unallocated") or (),
-            handles=[owner.get("handle_id") for owner in owners],
-            released=[owner.get("releasedAt") for owner in owners],
-        )
+        cidr = parse_network(value["cidr"])
+        unallocated, owners = value.get("unallocated") or (), value.get("attributes") or ()
+        _check(key, cidr, value["allocations"], unallocated, len(owners))
     except ValueError:
         return _of(decode_block(key, raw))
-    sound = key == block_key(found.cidr) and _agrees(found)
-    return found if sound else _of(decode_block(key, raw))
+    return Outline(
+        cidr=cidr,
+        affinity=value.get("affinity"),
+        allocations=value["allocations"],
+        unallocated=unallocated,
+        handles=[owner.get("handle_id") for owner in owners],
+        released=[owner.get("releasedAt") for owner in owners],
+    )
 
 
 def counts_of_handle(key: str, raw: bytes) -> dict[str, int]:
@@ -129,15 +157,26 @@ def counts_of_handle(key: str, raw: bytes) -> dict[str, int]:
         return {str(cidr): count for cidr, count in blocks.items()}
 
 
-def _agrees(found: Outline) -> bool:
-    """Tell whether free list, allocations and attributes agree (see `records.broken`)."""
-    used = set(found.allocations) - {None}
-    free = [ordinal for ordinal, index in enumerate(found.allocations) if index is None]
-    return (
-        len(found.allocations) == found.cidr.num_addresses
-        and free == sorted(found.unallocated)
-        and used <= set(range(len(found.handles)))
-    )
+def _check(
+    key: str,
+    cidr: IPNetwork,
+    allocations: Sequence[int | None],
+    unallocated: Sequence[int],
+    owners: int,
+) -> None:
+    """Raise ValueError unless these agree; `records.broken` says in which way they do not."""
+    used = {*allocations}
+    free = []
+    if None in used:
+        used.remove(None)
+        free = [ordinal for ordinal, index in enumerate(allocations) if index is None]
+    if not (
+        key == block_key(cidr)
+        and len(allocations) == cidr.num_addresses
+        and free == sorted(unallocated)
+        and used.issubset(range(owners))
+    ):
+        raise ValueError(f"{key} is not sound")
 
 
 def _of(block: Block) -> Outline:

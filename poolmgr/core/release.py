@@ -4,7 +4,8 @@ Giving addresses back.
 Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle):
 
 1. Releasing what is not assigned is a success, and is said. Only a handle or a sequence number
-   that does not match is an error, and then nothing of that block changes.
+   that does not match is an error, and then nothing of that block changes; a release by handle
+   passes over the address instead.
 2. An empty block goes when it belongs to nobody, and stays with its host otherwise, unless the
    pool that contains it no longer selects the host: then the release that empties it takes
    block and affinity away.
@@ -91,7 +92,9 @@ def _ordinals(block: Block, handle: str, request: ReleaseByHandle) -> list[int]:
     return [
         ordinal
         for ordinal in block.ordinals_of(handle)
-        if (attribute := block.attribute_at(ordinal)) and matches(attribute, request.attachment)
+        if (attribute := block.attribute_at(ordinal))
+        and matches(attribute, request.attachment)
+        and request.sequence_number in (None, block.sequence_numbers.get(ordinal, 0))
     ]
 
 

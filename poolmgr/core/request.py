@@ -157,12 +157,14 @@ class ReleaseByHandle:
         attachment: Release only this interface's addresses, and fence its ADD on `host`. None =
             all of the handle.
         host: The node whose session key is bumped; needed with an attachment.
+        sequence_number: Skip the addresses that were assigned under another number; None = none.
         so_far: What earlier parts of the same request released.
     """
 
     handles: tuple[str, ...]
     attachment: Attachment | None = None
     host: str = ""
+    sequence_number: int | None = None
     so_far: tuple[IPAddress, ...] = ()
 
 

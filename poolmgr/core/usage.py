@@ -15,12 +15,24 @@ Rules (Calico libcalico-go/lib/ipam, GetUtilization; counts here are exact):
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from poolmgr.api import IPPool
 from poolmgr.cidr import HOST_PREFIX, IPNetwork, address_at, contains
-from poolmgr.core.block import Block
 from poolmgr.core.reservation import AddressSet
+
+
+class Counted(Protocol):
+    """What counts in a block: `Block` has it, and `Outline`."""
+
+    @property
+    def cidr(self) -> IPNetwork:
+        """The block."""
+
+    @property
+    def unallocated(self) -> Sequence[int]:
+        """Its free ordinals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +59,7 @@ class PoolUsage:
     Counts of one pool.
 
     Attributes:
-        blocks: In the order given.
+        blocks: In the order given; () where they are not kept.
     """
 
     name: str
@@ -63,7 +75,7 @@ class Utilization:
 
     Attributes:
         pools: In the order given.
-        orphans: Blocks outside every pool.
+        orphans: Blocks outside every pool; () where they are not kept.
     """
 
     pools: tuple[PoolUsage, ...]
@@ -71,7 +83,11 @@ class Utilization:
 
 
 def utilization(
-    pools: Sequence[IPPool], reserved: AddressSet, blocks: Iterable[Block]
+    pools: Sequence[IPPool],
+    reserved: AddressSet,
+    blocks: Iterable[Counted],
+    *,
+    keep_blocks: bool = True,
 ) -> Utilization:
     """
     Count.
@@ -80,48 +96,56 @@ def utilization(
         pools: All pools, in name order.
         reserved: Union of all reservations.
         blocks: All blocks; read once, so that they need not be in memory together.
+        keep_blocks: Whether the counts of each block are wanted, too.
     """
     home_of = _Homes([pool.spec.cidr for pool in pools])
-    shares: list[list[tuple[BlockUsage, Usage]]] = [[] for _ in pools]
-    orphans: list[BlockUsage] = []
+    sums = [_Sum() for _ in pools]
+    orphans = _Sum()
     for block in blocks:
-        whole = BlockUsage(cidr=block.cidr, usage=_usage(block, block.cidr, reserved))
         home = home_of.first(block.cidr)
-        if home is None:
-            orphans.append(whole)
-            continue
-        pool = pools[home].spec.cidr
-        inside = contains(pool, block.cidr)
-        share = whole.usage if inside else _usage(block, pool, reserved)
-        shares[home].append((whole, share))
+        pool = block.cidr if home is None else pools[home].spec.cidr
+        whole = _usage(block, block.cidr, reserved)
+        inside = home is None or contains(pool, block.cidr)
+        total = orphans if home is None else sums[home]
+        total.add(whole if inside else _usage(block, pool, reserved))
+        if keep_blocks:
+            total.blocks.append(BlockUsage(cidr=block.cidr, usage=whole))
     return Utilization(
-        pools=tuple(_pool_usage(pool, reserved, shares[at]) for at, pool in enumerate(pools)),
-        orphans=tuple(orphans),
+        pools=tuple(_pool_usage(*each, reserved) for each in zip(pools, sums, strict=True)),
+        orphans=tuple(orphans.blocks),
     )
 
 
-def _pool_usage(
-    pool: IPPool, reserved: AddressSet, shares: list[tuple[BlockUsage, Usage]]
-) -> PoolUsage:
+@dataclass(slots=True)
+class _Sum:
+    """Of a pool's blocks; `unreserved` are addresses, free or not."""
+
+    in_use: int = 0
+    free: int = 0
+    unreserved: int = 0
+    blocks: list[BlockUsage] = field(default_factory=list)
+
+    def add(self, share: Usage) -> None:
+        self.in_use += share.in_use
+        self.free += share.free
+        self.unreserved += share.total - share.reserved
+
+
+def _pool_usage(pool: IPPool, claimed: _Sum, reserved: AddressSet) -> PoolUsage:
     cidr = pool.spec.cidr
     total, withheld = cidr.num_addresses, reserved.count_in(cidr)
-    claimed_free = sum(share.free for _, share in shares)
-    claimed_unreserved = sum(share.total - share.reserved for _, share in shares)
     usage = Usage(
         total=total,
-        in_use=sum(share.in_use for _, share in shares),
+        in_use=claimed.in_use,
         reserved=withheld,
-        free=total - withheld - claimed_unreserved + claimed_free,
+        free=total - withheld - claimed.unreserved + claimed.free,
     )
     return PoolUsage(
-        name=pool.metadata.name,
-        cidr=cidr,
-        usage=usage,
-        blocks=tuple(whole for whole, _ in shares),
+        name=pool.metadata.name, cidr=cidr, usage=usage, blocks=tuple(claimed.blocks)
     )
 
 
-def _usage(block: Block, within: IPNetwork, reserved: AddressSet) -> Usage:
+def _usage(block: Counted, within: IPNetwork, reserved: AddressSet) -> Usage:
     """Count the addresses of `block` in `within`, which is the block or smaller than it."""
     first = int(within.network_address) - int(block.cidr.network_address)
     window = range(first, first + within.num_addresses)

@@ -78,7 +78,7 @@ def settings_from(
     if found is not None:
         return found
     for path in default_files if config_file is None else (config_file,):
-        if config_file is not None or path.exists():
+        if config_file is not None or not _is_absent(path):
             settings = _from_file(path)
             if settings is not None:
                 return settings, f"file {path}"
@@ -142,6 +142,16 @@ def _from_file(path: Path) -> Settings | None:
     _check_datastore(spec.pop("datastoreType", ""), f"{path}: spec.datastoreType")
     options = {option: spec.get(name) for option, name in _FIELDS.items()}
     return _settings(str(path), endpoints, _FIELDS, options)
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # it cannot be looked at; reading it will say why
+    return False
 
 
 def _load(path: Path) -> object:

@@ -189,6 +189,8 @@ def test_unknown_fields_outside_are_refused(top):
         ("reservation", "IPReservation"),
         ("no", "Node"),
         ("clusterinfo", "ClusterInformation"),
+        ("ipamconfig", "IPAMConfiguration"),
+        ("blockaffinity", "BlockAffinity"),
     ],
 )
 def test_a_kind_has_short_names(word, kind):

@@ -70,6 +70,16 @@ def test_an_as_number_may_be_written_as_text(written, number):
         ({"addresses": [{"address": "1.1.1.1"}, {"type": "Odd"}]}, "spec.addresses[1].type"),
         ({"interfaces": [{"colour": "red"}]}, "spec.interfaces[0].colour"),
         ({"orchRefs": {"nodeName": "n"}}, "spec.orchRefs"),
+        ({"bgp": {"ipv4Address": "10.0.0.300"}}, "spec.bgp.ipv4Address"),
+        ({"bgp": {"ipv4Address": "fd00::1/64"}}, "spec.bgp.ipv4Address"),
+        ({"bgp": {"ipv6Address": "10.0.0.1"}}, "spec.bgp.ipv6Address"),
+        ({"bgp": {"ipv4IPIPTunnelAddr": "10.0.0.1/24"}}, "spec.bgp.ipv4IPIPTunnelAddr"),
+        ({"ipv4VXLANTunnelAddr": "10.0.0.0/24"}, "spec.ipv4VXLANTunnelAddr"),
+        ({"ipv6VXLANTunnelAddr": "10.0.0.1"}, "spec.ipv6VXLANTunnelAddr"),
+        ({"wireguard": {"interfaceIPv4Address": "x"}}, "spec.wireguard.interfaceIPv4Address"),
+        ({"wireguard": {"interfaceIPv6Address": "x"}}, "spec.wireguard.interfaceIPv6Address"),
+        ({"vxlanTunnelMACAddr": "66:00:00:00:00"}, "spec.vxlanTunnelMACAddr"),
+        ({"vxlanTunnelMACAddrV6": "66:00-00:00:00:01"}, "spec.vxlanTunnelMACAddrV6"),
     ],
 )
 def test_a_refusal_names_the_field(spec, field):
@@ -77,3 +87,15 @@ def test_a_refusal_names_the_field(spec, field):
         Node.from_manifest(manifest(spec))
 
     assert field == caught.value.field
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"bgp": {"ipv4Address": "10.0.0.1", "ipv6Address": "fd00::1"}},
+        {"bgp": {"ipv4Address": "10.0.0.1/24", "ipv6Address": "fd00::1/64"}},
+        {"vxlanTunnelMACAddr": "66-0A-2B-00-00-01", "vxlanTunnelMACAddrV6": "660a.2b00.0001"},
+    ],
+)
+def test_these_addresses_are_fine(spec):
+    assert spec == Node.from_manifest(manifest(spec)).spec.dump()

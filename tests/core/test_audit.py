@@ -6,8 +6,9 @@ import pytest
 
 from poolmgr.cidr import parse_network
 from poolmgr.core import records
-from poolmgr.core.audit import Flaw, invariants
+from poolmgr.core.audit import invariants
 from poolmgr.core.block import Attribute, Block
+from poolmgr.core.flaws import Flaw
 from poolmgr.core.handle import Handle
 from tests.support.facts import block_of, stored_block
 from tests.support.world import stored_resource

@@ -258,10 +258,10 @@ def test_cd_01_collecting_from_an_untouched_block_changes_nothing():
     assert block is collect(block, now_ns=NOON_NS, cooldown_s=0)
 
 
-def test_collecting_also_drops_entries_that_nobody_refers_to():
-    """CD-02, in part: a block with nothing cold is left as it is."""
-    cold = Attribute(released_at=rfc3339(NOON_NS))
-    block = taken("100.64.0.0/24", {32: "live", 33: cold})
+@pytest.mark.parametrize("cold", [{33: Attribute(released_at=rfc3339(NOON_NS))}, {}])
+def test_collecting_also_drops_entries_that_nobody_refers_to(cold):
+    """CD-02."""
+    block = taken("100.64.0.0/24", {32: "live", **cold})
     littered = replace(
         block,
         attributes=(Attribute(handle="x"), *block.attributes, Attribute(handle="y")),

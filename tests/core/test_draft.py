@@ -205,7 +205,7 @@ def test_affinities_are_those_stored_and_written_but_not_deleted():
     subject.put(new, Affinity())
     subject.put(elsewhere, Affinity())
 
-    assert [new, stays] == subject.affinities(range_)
+    assert (new, stays) == subject.affinities(range_)
 
 
 def test_whether_a_key_exists_is_what_was_written_or_probed():

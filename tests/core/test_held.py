@@ -152,7 +152,7 @@ def test_an_address_that_no_pool_contains_any_more_stays_its_owners():
 def test_an_address_of_a_pool_that_the_plugin_cannot_use_any_more_stays_its_owners():
     policy = LinkPolicy(prefix_length={4: 30})
 
-    (found,) = held_by(draft(FIRST), ETH0.handle, ETH0, policy, strict=False)
+    found, *_ = held_by(draft(FIRST), ETH0.handle, ETH0, policy, strict=False)
 
     assert ("10.0.0.1", "p4") == (str(found.address), found.pool)
     assert Link(prefix_length=32) == found.link

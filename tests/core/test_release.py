@@ -155,6 +155,20 @@ def test_a_handle_whose_blocks_are_gone_is_left_alone():
     assert 1 == len(world.handles())
 
 
+@pytest.mark.parametrize(("off", "freed"), [(0, 1), (1, 0)])
+def test_a_release_by_handle_passes_over_what_has_another_number(off, freed):
+    world = world_with(1)
+    (block,) = world.blocks().values()
+    world.ask(AutoAssign(host="node-a", handle="h", count={4: 1}))
+    number = block.sequence_number - 1 + off * 2
+
+    outcome = world.ask(ReleaseByHandle(handles=("h",), sequence_number=number))
+
+    assert freed == len(outcome.released)
+    assert 2 - freed == sum(world.handles()["h"].blocks.values())
+    assert () == world.findings()
+
+
 def test_a_handle_in_many_blocks_is_released_in_parts():
     world = World().pool("p4", "10.0.0.0/24", blockSize=30).configure(maxBlocksPerHost=-1)
     world.ask(AutoAssign(host="node-a", handle="h", count={4: 200}))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolmgr.core.snapshot import Fact, Snapshot, probe
-from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
+from poolmgr.core.txn import EPOCH_KEY, KeyValue, Page, Range, Reading, Txn
 from tests.strategies import QUICK
 from tests.support.facts import known, reading
 

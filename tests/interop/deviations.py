@@ -52,6 +52,14 @@ STEPS = {
     ("cni-surface", 15): Deviation(id="D-013", ok=True),
     # A named address honours reservations.
     ("specific-address", 16): Deviation(id="D-011", ok=False),
+    # A node's walk through the pool is its own. Ours comes first to the block that the recorded
+    # one claimed last, and other ordinals of it are reserved.
+    ("reservations", 11): Deviation(
+        id="D-004", ok=True, like=23, words={"net1.c12": "net1.c0"}
+    ),
+    ("reservations", 15): Deviation(
+        id="D-004", ok=True, like=23, words={"net1.c12": "net1.c4"}
+    ),
 }
 
 

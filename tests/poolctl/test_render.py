@@ -76,6 +76,20 @@ def table(kind: str, spec: dict, output: str) -> list[list[str]]:
             "NAME CLUSTERGUID CLUSTERTYPE CALICOVERSION DATASTOREREADY",
             "x abc k8s v3 true",
         ),
+        (
+            "IPAMConfiguration",
+            {"strictAffinity": True, "maxBlocksPerHost": 4},
+            "wide",
+            "NAME STRICTAFFINITY AUTOALLOCATEBLOCKS MAXBLOCKSPERHOST",
+            "x true false 4",
+        ),
+        (
+            "BlockAffinity",
+            {"state": "confirmed", "node": "node-a", "cidr": "10.20.0.0/26"},
+            "table",
+            "NODE CIDR STATE",
+            "node-a 10.20.0.0/26 confirmed",
+        ),
     ],
 )
 def test_tables_have_these_columns(kind, spec, output, columns, cells):

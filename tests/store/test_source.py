@@ -351,6 +351,14 @@ def test_a_file_that_is_absent_but_asked_for_is_refused(tmp_path):
         settings_from(None, {}, tmp_path / "absent")
 
 
+def test_a_default_file_that_cannot_be_looked_at_is_not_passed_over(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+
+    with pytest.raises(InvalidRequestError, match=f"{loop} is not readable: Too many levels"):
+        settings_from(None, {}, default_files=(tmp_path / "absent", loop))
+
+
 def test_a_file_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "file.cfg"
     path.write_bytes(b"\xff\xfe")

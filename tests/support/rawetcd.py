@@ -25,6 +25,9 @@ class RawEtcd:
         request = etcdrpc.RangeRequest(key=b"\0", range_end=b"\0")
         return {kv.key.decode(): kv.value for kv in self._kv.Range(request, timeout=5).kvs}
 
+    def delete(self, key: str | bytes) -> None:
+        self._kv.DeleteRange(etcdrpc.DeleteRangeRequest(key=_bytes(key)), timeout=5)
+
     def delete_everything(self) -> None:
         request = etcdrpc.DeleteRangeRequest(key=b"\0", range_end=b"\0")
         self._kv.DeleteRange(request, timeout=5)

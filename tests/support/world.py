@@ -147,7 +147,7 @@ class World:
         while left:
             decided = plan(left, snapshot, self.now_ns, SEED)
             if isinstance(decided, Fetch):
-                snapshot = snapshot.merge(self.store.read(decided))
+                snapshot = snapshot.merge(self.store.read(decided)).forget(decided.full)
                 self.reads += 1
                 continue
             self.last = decided
@@ -164,7 +164,7 @@ class World:
         """Plan a batch without committing it, and return the facts it was decided on."""
         snapshot = Snapshot()
         while isinstance(decided := plan(requests, snapshot, self.now_ns, SEED), Fetch):
-            snapshot = snapshot.merge(self.store.read(decided))
+            snapshot = snapshot.merge(self.store.read(decided)).forget(decided.full)
         return decided, snapshot
 
     def addresses(self, request: Request) -> list[str]:
