@@ -19,6 +19,7 @@ Rules (Calico libcalico-go/lib/ipam, findOrClaimBlock, findUsableBlock):
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, islice
 
@@ -31,13 +32,12 @@ from poolmgr.core.link import GATEWAY
 from poolmgr.core.pools import Candidate
 from poolmgr.core.reservation import blocks_outside
 from poolmgr.core.snapshot import probe
-from poolmgr.core.txn import Fetch
+from poolmgr.core.txn import Fetch, Range
 from poolmgr.errors import AddressInUseError
 
-PROBES = 50
-"""Candidates probed per read; two families fit in one read of 120 operations."""
+PROBES = (50, 80)
+"""Candidates probed by one read after another; of the first, two families fit in one read."""
 
-ROUNDS = 2
 LONGEST_WALK = 4096
 PAGE = 1000
 """Keys per page once a pool has to be listed."""
@@ -134,7 +134,7 @@ def find_claimable(
     try:
         check_gateway(draft, own, candidate)
     except Missing as missing:
-        first = islice(_usable_walk(draft, who, candidate), PROBES)
+        first = islice(_usable_walk(draft, who, candidate), PROBES[0])
         raise Missing(missing.fetch | _probes(first)) from None
     return find_free(draft, who, candidate)
 
@@ -147,27 +147,30 @@ def find_free(draft: Draft, who: Claimant, candidate: Candidate) -> IPNetwork | 
         Missing: More of the pool must be looked at.
     """
     usable = _usable_walk(draft, who, candidate)
-    for _ in range(ROUNDS):
-        batch = list(islice(usable, PROBES))
+    for probes in PROBES:
+        batch = list(islice(usable, probes))
         unknown = [cidr for cidr in batch if draft.exists(records.block_key(cidr)) is None]
         if unknown:
             raise Missing(_probes(unknown))
         for cidr in batch:
             if not draft.exists(records.block_key(cidr)):
                 return cidr
-        if len(batch) < PROBES:
+        if len(batch) < probes:
             return None
-    taken = set(listed(draft, candidate))
-    unclaimed = draft.remember(
-        ("unclaimed", who, candidate.cidr, candidate.pool.spec.block_size),
-        lambda: tuple(islice((cidr for cidr in usable if cidr not in taken), CHOICE)),
-    )
-    return next((c for c in unclaimed if not draft.exists(records.block_key(c))), None)
+
+    def unclaimed() -> Iterator[str]:
+        taken = set(listed(draft, candidate))
+        keys = (records.block_key(cidr) for cidr in usable)
+        return islice((key for key in keys if key not in taken), CHOICE)
+
+    name = ("unclaimed", who, candidate.cidr, candidate.pool.spec.block_size)
+    key = next((key for key in draft.remember(name, unclaimed) if not draft.exists(key)), None)
+    return None if key is None else records.block_of_key(key)
 
 
 def is_probed_whole(candidate: Candidate) -> bool:
     """Tell whether `find_free` has looked at every block of the pool, one by one."""
-    return 1 << (candidate.pool.spec.block_size - candidate.cidr.prefixlen) <= PROBES * ROUNDS
+    return 1 << (candidate.pool.spec.block_size - candidate.cidr.prefixlen) <= sum(PROBES)
 
 
 def _probes(blocks: Iterable[IPNetwork]) -> Fetch:
@@ -191,34 +194,33 @@ def _usable_walk(draft: Draft, who: Claimant, candidate: Candidate) -> Iterator[
             yield cidr
 
 
-def listed(draft: Draft, candidate: Candidate) -> tuple[IPNetwork, ...]:
+def listed(draft: Draft, candidate: Candidate) -> tuple[str, ...]:
     """
-    Return every block of the pool that existed when it was listed, page by page.
+    Return the keys of the pool's blocks that existed when it was listed, page by page.
 
     Raises:
         Missing: The next page must be read.
     """
-    whole = records.blocks_within(candidate.cidr)
-    range_, more = (
-        type(whole)(start=whole.start, end=whole.end, limit=PAGE, keys_only=True),
-        True,
-    )
-    names: list[str] = []
+
+    def inside() -> Iterator[str]:
+        for key in keys:
+            block = records.block_of_key(key)
+            if block is not None and contains(candidate.cidr, block):
+                yield key
+
+    keys = _all_pages(draft, records.blocks_within(candidate.cidr))
+    return draft.remember(("listed", candidate.cidr), inside)
+
+
+def _all_pages(draft: Draft, whole: Range) -> list[str]:
+    range_, more = replace(whole, limit=PAGE), True
+    found: list[str] = []
     while more:
         keys, more = draft.page(range_)
-        names += keys
+        found += keys
         if more:
             range_ = range_.after(keys[-1])
-    return draft.remember(
-        ("listed", candidate.cidr), lambda: tuple(_inside(candidate.cidr, names))
-    )
-
-
-def _inside(pool: IPNetwork, keys: Iterable[str]) -> Iterator[IPNetwork]:
-    for key in keys:
-        block = records.block_of_key(key)
-        if block is not None and contains(pool, block):
-            yield block
+    return found
 
 
 def check_gateway(draft: Draft, own: Sequence[IPNetwork], candidate: Candidate) -> None:

@@ -16,7 +16,7 @@ Rules:
    them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar, assert_never
@@ -254,11 +254,11 @@ class Draft:
             self._full.add(key)  # its value need not be kept
         return True
 
-    def written_blocks(self, within: IPNetwork) -> list[IPNetwork]:
-        """Return the blocks inside `within` that the draft writes."""
+    def written_blocks(self, within: IPNetwork) -> list[str]:
+        """Return the keys of the blocks inside `within` that the draft writes."""
         return [
-            value.cidr
-            for value in self._written.values()
+            key
+            for key, value in self._written.items()
             if isinstance(value, Block) and contains(within, value.cidr)
         ]
 
@@ -274,13 +274,11 @@ class Draft:
         if key not in self._written:
             self._spent.add(key)
 
-    def remember(
-        self, name: object, make: Callable[[], tuple[IPNetwork, ...]]
-    ) -> tuple[IPNetwork, ...]:
-        """Return blocks that `make` works out from pages that were read; it is asked once."""
+    def remember(self, name: object, make: Callable[[], Iterable[str]]) -> tuple[str, ...]:
+        """Return block keys that `make` works out from pages that were read, asked once."""
         memo = self._snapshot.memo
         if name not in memo:
-            memo[name] = make()
+            memo[name] = tuple(make())
         return memo[name]
 
     def page(self, range_: Range) -> tuple[list[str], bool]:

@@ -20,7 +20,7 @@ Rules (Calico libcalico-go/lib/ipam, findUsableBlock and the borrowing after it)
    its last address.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from poolmgr.cidr import IPNetwork, walk_blocks, walk_start
@@ -65,15 +65,16 @@ def existing_blocks(
     Raises:
         Missing: The next blocks must be read.
     """
-    skipped = set(own)
-    chunk: list[tuple[IPNetwork, Candidate]] = []
+    skipped = {records.block_key(cidr) for cidr in own}
+    chunk: list[tuple[str, Candidate]] = []
     addresses = 0
     for candidate in candidates:
-        for cidr in _in_walk_order(draft, who, candidate):
-            if cidr in skipped or draft.was_full(records.block_key(cidr)):
+        each = 1 << (candidate.cidr.max_prefixlen - candidate.pool.spec.block_size)
+        for key in _in_walk_order(draft, who, candidate):
+            if key in skipped or draft.was_full(key):
                 continue
-            chunk.append((cidr, candidate))
-            addresses += cidr.num_addresses
+            chunk.append((key, candidate))
+            addresses += each
             if addresses >= TOGETHER or len(chunk) == KEYS:
                 yield _look(draft, chunk)
                 chunk, addresses = [], 0
@@ -81,42 +82,44 @@ def existing_blocks(
         yield _look(draft, chunk)
 
 
-def _look(draft: Draft, chunk: list[tuple[IPNetwork, Candidate]]) -> list[Existing]:
-    draft.need(*(records.block_key(cidr) for cidr, _ in chunk))
-    return [
-        Existing(block, candidate)
-        for cidr, candidate in chunk
-        if not draft.is_full(records.block_key(cidr))
-        and (block := draft.block(cidr)) is not None
-        and block.unallocated
-    ]
+def _look(draft: Draft, chunk: list[tuple[str, Candidate]]) -> list[Existing]:
+    draft.need(*(key for key, _ in chunk))
+    found = []
+    for key, candidate in chunk:
+        cidr = None if draft.is_full(key) else records.block_of_key(key)
+        block = None if cidr is None else draft.block(cidr)
+        if block is not None and block.unallocated:
+            found.append(Existing(block, candidate))
+    return found
 
 
-def _in_walk_order(draft: Draft, who: Claimant, candidate: Candidate) -> Sequence[IPNetwork]:
-    """Return the blocks of a pool that exist, ascending from where the host's walk starts."""
+def _in_walk_order(draft: Draft, who: Claimant, candidate: Candidate) -> Sequence[str]:
+    """Return the pool's blocks that exist, by key, ascending from where the walk starts."""
     pool, size = candidate.cidr, candidate.pool.spec.block_size
     if is_probed_whole(candidate):
-        walk = walk_blocks(pool, size, who.host)
-        found = [cidr for cidr in walk if draft.exists(records.block_key(cidr))]
-        return _ordered(found, who, pool, size)
-    blocks = listed(draft, candidate)
+        keys = map(records.block_key, walk_blocks(pool, size, who.host))
+        return _ordered((key for key in keys if draft.exists(key)), who, pool, size)
     ordered = draft.remember(
         ("walked", who, pool, size),
-        lambda: tuple(_ordered([c for c in blocks if c.prefixlen == size], who, pool, size)),
+        lambda: _ordered(listed(draft, candidate), who, pool, size),
     )
-    # Blocks that the batch has claimed since.
-    new = [c for c in draft.written_blocks(pool) if c not in blocks and c.prefixlen == size]
-    return (*ordered, *new) if new else ordered
+    written = draft.written_blocks(pool)
+    if not written:
+        return ordered
+    # Some of them the batch has claimed since.
+    return (*ordered, *_ordered(set(written).difference(ordered), who, pool, size))
 
 
-def _ordered(
-    blocks: list[IPNetwork], who: Claimant, pool: IPNetwork, size: int
-) -> list[IPNetwork]:
+def _ordered(keys: Iterable[str], who: Claimant, pool: IPNetwork, size: int) -> list[str]:
+    """Sort the keys of blocks of one size by the way of a host's walk."""
     count, step = 1 << (size - pool.prefixlen), 1 << (pool.max_prefixlen - size)
     first, start = int(pool.network_address), walk_start(who.host, count)
-    return sorted(
-        blocks, key=lambda cidr: ((int(cidr.network_address) - first) // step - start) % count
-    )
+    places = {
+        key: ((int(cidr.network_address) - first) // step - start) % count
+        for key in keys
+        if (cidr := records.block_of_key(key)) is not None and cidr.prefixlen == size
+    }
+    return sorted(places, key=places.__getitem__)
 
 
 def is_lost(block: Block, who: Claimant) -> bool:

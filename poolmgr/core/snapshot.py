@@ -14,7 +14,6 @@ Rules:
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from poolmgr.cidr import IPNetwork
 from poolmgr.core.txn import EPOCH_KEY, KeyValue, Page, Range, Reading, Txn
 
 
@@ -51,14 +50,14 @@ class Snapshot:
         ranges: Whole ranges with their values.
         pages: Keys-only and limited ranges.
         full: Keys of blocks that were read, found full, and forgotten to save memory.
-        memo: What was worked out from the pages, shared by all that follows.
+        memo: Block keys that were worked out from the pages, shared by all that follows.
     """
 
     keys: Mapping[str, Fact] = field(default_factory=dict)
     ranges: Mapping[Range, Listing] = field(default_factory=dict)
     pages: Mapping[Range, Listing] = field(default_factory=dict)
     full: frozenset[str] = frozenset()
-    memo: dict[object, tuple[IPNetwork, ...]] = field(default_factory=dict, compare=False)
+    memo: dict[object, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def find(self, key: str) -> Fact | None:
         """

@@ -6,7 +6,7 @@ import pytest
 
 from poolmgr.cidr import parse_address, parse_network, walk_blocks
 from poolmgr.core import records
-from poolmgr.core.claim import PROBES, ROUNDS
+from poolmgr.core.claim import PROBES
 from poolmgr.core.outcome import Assigned
 from poolmgr.core.request import AutoAssign, ReleaseByHandle
 from poolmgr.errors import (
@@ -146,7 +146,7 @@ def test_a_full_pool_borrows_from_another_host():
 def test_a_large_pool_without_free_blocks_is_listed_in_pages_and_borrowed_from():
     world = World().pool("p4", "10.0.0.0/24", blockSize=32)
     cidrs = list(walk_blocks(P4, 32, "node-a"))
-    assert len(cidrs) > PROBES * ROUNDS
+    assert len(cidrs) > sum(PROBES)
     for cidr in cidrs:
         claimed_elsewhere(world, str(cidr), "node-b", full=cidr != cidrs[200])
 
@@ -334,6 +334,15 @@ def test_an_affinity_whose_block_is_anothers_is_deleted_as_stale():
 
     assert parse_address(address) not in parse_network("10.0.0.8/30")
     assert () == world.findings()
+
+
+def test_a_block_whose_affinity_turned_out_stale_is_borrowed_from():
+    world = World().pool("p4", "10.0.0.0/30", blockSize=30)
+    claimed_elsewhere(world, "10.0.0.0/30", "node-b", full=False)
+    world.put("/calico/ipam/v2/host/node-a/ipv4/block/10.0.0.0-30", b'{"state":"pending"}')
+
+    assert ["10.0.0.0"] == world.addresses(add("c1"))
+    assert {"host/node-b/ipv4/block/10.0.0.0-30": "confirmed"} == world.affinities()
 
 
 def test_a_block_that_does_not_decode_refuses_and_is_named():

@@ -161,8 +161,7 @@ def test_blocks_that_are_wholly_withheld_or_reserved_are_skipped():
 @pytest.fixture
 def narrow(monkeypatch):
     """Make a pool of four blocks as hard to search as one of thousands."""
-    monkeypatch.setattr(claim, "PROBES", 1)
-    monkeypatch.setattr(claim, "ROUNDS", 1)
+    monkeypatch.setattr(claim, "PROBES", (1,))
     monkeypatch.setattr(claim, "PAGE", 1)
     monkeypatch.setattr(existing, "TOGETHER", 4)
 
