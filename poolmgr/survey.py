@@ -31,7 +31,9 @@ TIMEOUT_S = 60.0
 """By default: enough for a million addresses with their handles, several times over."""
 
 _PAGE_TIMEOUT_S = 5.0
-_PAGE_SIZE = 4096
+_BLOCKS_AT_ONCE = 256
+"""A page of small ones; were large ones to follow them, etcd would make up 256 MB at worst."""
+
 
 R = TypeVar("R", bound=Resource)
 
@@ -73,15 +75,15 @@ def utilization(
     ranges = [resource_range(kind.plural) for kind in (IPPool, IPReservation)]
     reader = _Reader(store, Fetch(ranges=frozenset(ranges)), timeout_s)
     unreadable: list[CorruptStateError] = []
-    reservations = _decoded(IPReservation, reader.first, unreadable)
-    reserved = AddressSet.of(
-        text for reservation in reservations for text in reservation.spec.reserved_cidrs
-    )
     counted = [
         pool
         for pool in _decoded(IPPool, reader.first, unreadable)
         if not pools or not {pool.metadata.name, str(pool.spec.cidr)}.isdisjoint(pools)
     ]
+    reservations = _decoded(IPReservation, reader.first, unreadable)
+    reserved = AddressSet.of(
+        text for reservation in reservations for text in reservation.spec.reserved_cidrs
+    )
     blocks = (
         block
         for range_ in BLOCKS.values()
@@ -146,10 +148,11 @@ class _Reader:
             StoreUnavailableError: There is no answer in time.
         """
         revision = self.first.revision
+        limit = {"page_size": _BLOCKS_AT_ONCE} if range_ in BLOCKS.values() else {}
         found = pages(
             self._store,
             range_,
-            page_size=_PAGE_SIZE,
+            **limit,
             timeout_s=self._page_timeout_s,
             revision=revision,
         )

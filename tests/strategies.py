@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from poolmgr.cidr import HOST_PREFIX, IPNetwork, network
@@ -14,6 +14,18 @@ from poolmgr.core.handle import Handle
 from poolmgr.core.session import Session
 
 QUICK = settings(deadline=None, max_examples=60)
+
+_STATEFUL = settings(
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
+)
+MACHINE = settings(_STATEFUL, derandomize=True, max_examples=200, stateful_step_count=60)
+MACHINE_LONG = settings(_STATEFUL, max_examples=2000, stateful_step_count=100)
+MACHINE_ON_ETCD = settings(
+    _STATEFUL, derandomize=True, max_examples=8, stateful_step_count=40
+)
 
 # Addresses and networks
 

@@ -10,15 +10,23 @@ import pytest
 
 from poolmgr.cidr import parse_network
 from poolmgr.core import records
+from poolmgr.core.block import HostReserved
+from poolmgr.core.config import IPAMConfig
 from poolmgr.core.outcome import Assigned
 from poolmgr.core.request import (
     AutoAssign,
+    ClaimAffinities,
+    CollectCold,
+    EnsureBlock,
     HeldBy,
+    OwnerOf,
     Release,
+    ReleaseAffinities,
     ReleaseByHandle,
     ReleaseIPs,
-    ReleaseAffinities,
     Request,
+    SetConfig,
+    SetOwner,
 )
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
@@ -117,6 +125,32 @@ def test_each_verb_answers_with_what_was_done():
     assert taken.blocks == 2
     assert held(world) == {"10.0.0.77": "net1.two"}
     assert world.findings() == ()
+
+
+def test_each_verb_without_an_address_answers_too():
+    world = make(cidr="10.0.0.0/28", blockSize=30)
+    ipam = IPAM(world.store, clock=lambda: world.now_ns)
+    none = HostReserved(first=0, last=0, handle="")
+    cooling = IPAMConfig(strict_affinity=True, cooldown_s=60)
+
+    ensured = ipam.ensure_block(EnsureBlock(host="node-a", reserved={4: none})).blocks[4]
+    claimed = ipam.claim_affinities(ClaimAffinities(cidr=ensured, host="node-b"))
+    (given,) = ipam.auto_assign(plain("one")).allocations
+    owned = ipam.set_owner(
+        SetOwner(address=given.address, handle="lib.one", active={"pod": "web-0"})
+    )
+    configured = ipam.set_config(SetConfig(config=cooling))
+    found = ipam.owner_of(OwnerOf(address=given.address))
+    ipam.release_by_handle(ReleaseByHandle(handles=("lib.one",)))
+    world.now_ns += 61_000_000_000
+    collected = ipam.collect_cold(CollectCold(block=ensured))
+
+    assert given.block == ensured
+    assert claimed.failed == (ensured,)
+    assert found == owned
+    assert found.attributes == {"pod": "web-0"}
+    assert configured == cooling == ipam.config()
+    assert collected.addresses == (given.address,)
 
 
 def test_a_refusal_is_raised_and_writes_nothing():

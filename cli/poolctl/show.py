@@ -1,7 +1,6 @@
 """What `poolctl ipam show` prints: counts per pool and block, or who holds an address."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import click
 from tabulate import tabulate
@@ -9,23 +8,20 @@ from tabulate import tabulate
 from poolctl.changes import R, decoded
 from poolctl.config import Session
 from poolctl.report import advice, exit_code, say, warn
-from poolmgr.api import IPPool, IPReservation
+from poolmgr.api import IPPool
 from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, network, ordinal_of
 from poolmgr.core.block import Block
 from poolmgr.core.pools import pool_of
-from poolmgr.core.records import BLOCKS, block_key, decode_block, resource_range
-from poolmgr.core.reservation import AddressSet
+from poolmgr.core.records import block_key, decode_block, resource_range
 from poolmgr.core.txn import Fetch, Range, Reading
-from poolmgr.core.usage import BlockUsage, Usage, utilization
+from poolmgr.core.usage import BlockUsage, Usage
 from poolmgr.errors import CorruptStateError
+from poolmgr.survey import utilization
 
 _POOLS = resource_range(IPPool.plural)
-_RESERVATIONS = resource_range(IPReservation.plural)
 _COLUMNS = ("GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE")
 _ALIGN = ("left", "left", "right", "right", "right", "right")
-_PAGE_ADDRESSES = 32_768
-"""Addresses in a page of blocks: at 250 bytes each, a quarter of what etcd may send."""
 
 
 def show_usage(session: Session, *, show_blocks: bool) -> int:
@@ -35,24 +31,16 @@ def show_usage(session: Session, *, show_blocks: bool) -> int:
     Returns:
         The exit status; what does not decode is named on stderr and not counted.
     """
-    broken: list[CorruptStateError] = []
-    reading = _read(session, Fetch(ranges=frozenset({_POOLS, _RESERVATIONS})))
-    pools = _decoded(IPPool, reading, _POOLS, broken)
-    reservations = _decoded(IPReservation, reading, _RESERVATIONS, broken)
-    reserved = AddressSet.of(
-        text for reservation in reservations for text in reservation.spec.reserved_cidrs
-    )
-    blocks = _blocks(session, reading.revision, _page_size(pools), broken)
-    used = utilization(pools, reserved, blocks)
+    counted = utilization(session.store, keep_blocks=show_blocks, timeout_s=session.left_s)
+    used = counted.counts
     rows = []
     for pool in used.pools:
         rows.append(("IP Pool", str(pool.cidr), *_cells(pool.usage)))
-        rows += [_block_row("Block", block) for block in pool.blocks if show_blocks]
-    if show_blocks:
-        rows += [_block_row("Block, no pool", block) for block in used.orphans]
+        rows += [_block_row("Block", block) for block in pool.blocks]
+    rows += [_block_row("Block, no pool", block) for block in used.orphans]
     align = _ALIGN if rows else None
     click.echo(tabulate(rows, _COLUMNS, tablefmt="pretty", colalign=align))
-    return _warn_of(broken, "the counts lack it", session)
+    return _warn_of(counted.unreadable, "the counts lack it", session)
 
 
 def show_address(session: Session, address: IPAddress) -> int:
@@ -125,41 +113,10 @@ def _decoded(
     return found
 
 
-def _warn_of(broken: list[CorruptStateError], consequence: str, session: Session) -> int:
+def _warn_of(broken: Sequence[CorruptStateError], consequence: str, session: Session) -> int:
     for error in broken:
         warn(f"{error}; {consequence}{advice(error, session)}")
     return max(map(exit_code, broken), default=0)
-
-
-def _page_size(pools: list[IPPool]) -> int:
-    """Return how many blocks to read at once; stored block sizes may be nonsense."""
-    specs = [each.spec for each in pools]
-    bits = [
-        spec.cidr.max_prefixlen - spec.block_size
-        for spec in specs
-        if spec.block_size in BLOCK_SIZES[spec.cidr.version]
-    ]
-    return min(500, _PAGE_ADDRESSES >> max(bits, default=0))
-
-
-def _blocks(
-    session: Session, revision: int, page_size: int, broken: list[CorruptStateError]
-) -> Iterator[Block]:
-    """Read all blocks in pages, as of `revision`; what does not decode goes to `broken`."""
-    for range_ in BLOCKS.values():
-        asked, more = replace(range_, limit=page_size), True
-        while more:
-            fetch = Fetch(ranges=frozenset({asked}))
-            reading = session.store.read(fetch, timeout_s=session.left_s, revision=revision)
-            page = reading.ranges[asked]
-            for key, found in page.items:
-                try:
-                    yield decode_block(key, found.value)
-                except CorruptStateError as error:
-                    broken.append(error)
-            more = page.more
-            if more:
-                asked = asked.after(page.items[-1][0])
 
 
 def _block_row(grouping: str, block: BlockUsage) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ def run(
     *,
     started: float,
     alive: Callable[[], bool],
+    clock: Callable[[], int] = time.time_ns,
 ) -> tuple[int, str]:
     """
     Serve one call.
@@ -52,6 +53,7 @@ def run(
         read_input: Returns standard input; not called for VERSION.
         started: When the process began, in monotonic seconds; deadlines count from there.
         alive: Tells whether the caller still waits.
+        clock: Returns the time to record, in nanoseconds since 1970.
 
     Returns:
         The exit status, 0 or 1, and the text for standard output.
@@ -61,7 +63,7 @@ def run(
     conf = b""
     try:
         conf = read_input()
-        result = _serve(conf, environ, started=started, alive=alive)
+        result = _serve(conf, environ, started=started, alive=alive, clock=clock)
     except Exception as error:  # noqa: BLE001 - a runtime reads JSON, never a traceback
         status = environ.get("CNI_COMMAND") == "STATUS"
         return 1, json.dumps(failure(_version(conf), error, status=status)) + "\n"
@@ -69,7 +71,12 @@ def run(
 
 
 def _serve(
-    conf: bytes, environ: Mapping[str, str], *, started: float, alive: Callable[[], bool]
+    conf: bytes,
+    environ: Mapping[str, str],
+    *,
+    started: float,
+    alive: Callable[[], bool],
+    clock: Callable[[], int],
 ) -> Json | None:
     from poolmgr.cni.netconf import Command, parse
 
@@ -89,10 +96,10 @@ def _serve(
 
     store = EtcdStore(settings)
     try:
-        ipam = IPAM(store)
+        ipam = IPAM(store, clock=clock)
         left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
         if call.command is Command.ADD:
-            return verbs.add(call, node, ipam, timeout_s=left_s, alive=alive)
+            return verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
         if call.command is Command.DEL:
             verbs.delete(call, node, ipam, timeout_s=left_s)
         elif call.command is Command.CHECK:

@@ -232,7 +232,7 @@ def _search(search: _Search, family: int) -> None:
 def _use_own(search: _Search, reserved: HostReserved | None) -> None:
     """Assign from the host's own blocks, and drop those that it must not use any longer."""
     draft, who = search.draft, search.who
-    view = _view(search)
+    view, others = _view(search), set()
     for cidr, candidate, key in view.mine:
         if search.done:
             break
@@ -240,11 +240,15 @@ def _use_own(search: _Search, reserved: HostReserved | None) -> None:
             search.owned += 1
             continue
         block = use_own(draft, who, cidr, candidate.pool.spec.block_size, reserved)
-        if block is not None:
-            search.owned += 1
-            if not block.unallocated:
-                draft.note_spent(key)
-            search.take(block, candidate)
+        if block is None:
+            others.add(cidr)
+            continue
+        search.owned += 1
+        if not block.unallocated:
+            draft.note_spent(key)
+        search.take(block, candidate)
+    if others:  # it may be borrowed from them
+        search.own = tuple(cidr for cidr in search.own if cidr not in others)
     for cidr in view.strays:
         drop_stray(draft, who, cidr)
 
@@ -344,6 +348,9 @@ def _exhausted(search: _Search, *, strict: bool) -> str:
         what += ", and strict affinity forbids borrowing"
     else:
         what = f"no address is free in {names}"
+    own = search.request.reserved.get(kept[0].cidr.version)
+    if own is not None and own.count:
+        what += f", and {host} keeps {own.count} addresses of each block for {own.handle}"
     others = "; ".join(f"{name}: {reason}" for name, reason in search.selection.reasons.items())
     remedy = "add a pool or release addresses (poolctl ipam show --show-blocks)"
     return f"{what}; {remedy}" + (f"; pools not used: {others}" if others else "")

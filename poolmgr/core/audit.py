@@ -247,33 +247,31 @@ def _compare_handles(first: _FirstLook, group: frozenset[int], read: Read) -> It
         return first.handles.bucket(name) in group and key not in first.unreadable
 
     said = {
-        key: Counter(counts_of_handle(key, raw))
-        for key, raw in read(records.HANDLES)
-        if concerned(key)
+        key: counts_of_handle(key, raw) for key, raw in read(records.HANDLES) if concerned(key)
     }
-    held: dict[str, Counter[str]] = defaultdict(Counter)  # handle key -> block -> ordinals
+    held: dict[str, list[tuple[str, int]]] = defaultdict(list)  # handle key -> block, ordinals
     for _, block in _blocks(first, read):
         for name, count in block.held().items():
             if concerned(key := records.HANDLES.start + name):
-                held[key][str(block.cidr)] = count
+                held[key].append((str(block.cidr), count))
     for key in said.keys() | held.keys():
-        yield from _judge_handle(key, said.get(key), held[key], first.unreadable)
+        has = dict(held.get(key, ()))
+        yield from _judge_handle(key, said.get(key), has, first.unreadable)
 
 
 def _judge_handle(
-    key: str, said: Counter[str] | None, has: Counter[str], unreadable: Set[object]
+    key: str, said: Mapping[str, int] | None, has: Mapping[str, int], unreadable: Set[object]
 ) -> Iterator[Finding]:
     if said is not None and not has and unreadable.isdisjoint(said):
         detail = ", ".join(f"{count} in {block}" for block, count in said.items())
         yield Finding(Flaw.HANDLE_WITHOUT_ADDRESS, key, f"counts {detail or 'nothing'}")
         return
-    says = said or Counter()
+    says = said or {}
     for block in (says.keys() | has.keys()) - unreadable:
-        if has[block] != says[block]:
-            flaw = Flaw.HANDLE_TOO_HIGH if says[block] > has[block] else Flaw.HANDLE_TOO_LOW
-            yield Finding(
-                flaw, key, f"counts {says[block]} in {block}, which holds {has[block]}"
-            )
+        counts, holds = says.get(block, 0), has.get(block, 0)
+        if counts != holds:
+            flaw = Flaw.HANDLE_TOO_HIGH if counts > holds else Flaw.HANDLE_TOO_LOW
+            yield Finding(flaw, key, f"counts {counts} in {block}, which holds {holds}")
 
 
 def _blocks(first: _FirstLook, read: Read) -> Iterator[tuple[str, Outline]]:

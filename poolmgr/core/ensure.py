@@ -54,11 +54,17 @@ def _ensure(draft: Draft, who: Claimant, request: EnsureBlock, family: int) -> I
         ),
     )
     own = own_blocks(draft, who, family)
-    return _own(draft, who, selection, own) or _claim(draft, who, request, selection, own)
+    return _own(draft, who, request, selection, own) or _claim(
+        draft, who, request, selection, own
+    )
 
 
 def _own(
-    draft: Draft, who: Claimant, selection: Selection, own: tuple[IPNetwork, ...]
+    draft: Draft,
+    who: Claimant,
+    request: EnsureBlock,
+    selection: Selection,
+    own: tuple[IPNetwork, ...],
 ) -> IPNetwork | None:
     """Return the first block of the host that serves, repaired where it has to be."""
     for cidr in own:
@@ -67,7 +73,8 @@ def _own(
             continue
         draft.need(*keys_of_own(who, cidr))
         draft.compare(records.block_key(cidr))  # the answer holds while the block is the host's
-        block = use_own(draft, who, cidr, candidate.pool.spec.block_size)
+        size, reserved = candidate.pool.spec.block_size, request.reserved[cidr.version]
+        block = use_own(draft, who, cidr, size, reserved)
         if block is not None:
             if not draft.exists(records.block_key(cidr)):
                 draft.put_block(block)

@@ -219,7 +219,7 @@ def _unusable(pool: IPPool, criteria: Criteria) -> str:
     if not reason and pool.spec.cidr.version != criteria.family:
         reason = f"is an IPv{pool.spec.cidr.version} pool"
     spare = pool.spec.cidr.max_prefixlen - pool.spec.block_size
-    if not reason and 1 << spare < criteria.kept_in_block:
+    if not reason and 1 << spare <= criteria.kept_in_block:
         reason = (
             f"the host keeps {criteria.kept_in_block} addresses of each block, and its blocks "
             f"have {1 << spare}"

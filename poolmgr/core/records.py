@@ -40,7 +40,7 @@ AFFINITIES = {kind: Range.prefix(f"/calico/ipam/v2/{kind}/") for kind in ("host"
 
 _AFFINITY = re.compile(r"/calico/ipam/v2/(host|virtual)/([^/]+)/ipv([46])/block/([^/]+)")
 _NOT_IN_SEGMENT = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")
-_FREE_LIST = re.compile(rb'"unallocated":(?:\[\]|null)')
+_FREE_LIST = re.compile(rb'"unallocated":(\[\]|null)?')
 _BLOCK = re.compile(r"/calico/ipam/v2/assignment/ipv([46])/block/([^/]+)")
 
 
@@ -171,10 +171,11 @@ def is_full(raw: bytes) -> bool:
     """
     Tell from its text that a block has no free ordinal and none that cools down.
 
-    Neither text can stand in a JSON string, where quotes are escaped. False = decode it.
+    Neither text can stand in a JSON string, where quotes are escaped; as the name of a field
+    that we do not know it can. False = decode it.
     """
-    free = _FREE_LIST.search(raw)
-    return free is not None and b'"releasedAt"' not in raw
+    free = _FREE_LIST.findall(raw)
+    return bool(free) and all(free) and b'"releasedAt"' not in raw
 
 
 @lru_cache(maxsize=256)
@@ -281,10 +282,8 @@ def decode_affinity(key: str, raw: bytes) -> Affinity:
 def encode_handle(handle: Handle) -> bytes:
     """Write a handle, which is not empty."""
     assert handle.blocks
-    return _dump(
-        {"block": {str(cidr): n for cidr, n in handle.blocks.items()}, "deleted": False},
-        handle.extra,
-    )
+    blocks = sorted((str(cidr), n) for cidr, n in handle.blocks.items())  # as Go writes a map
+    return _dump({"block": dict(blocks), "deleted": False}, handle.extra)
 
 
 def decode_handle(key: str, raw: bytes) -> Handle:

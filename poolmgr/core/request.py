@@ -157,7 +157,7 @@ class ReleaseByHandle:
         attachment: Release only this interface's addresses, and fence its ADD on `host`. None =
             all of the handle.
         host: The node whose session key is bumped; needed with an attachment.
-        sequence_number: Skip the addresses that were assigned under another number; None = none.
+        sequence_number: Pass over addresses assigned under another number; None = none.
         so_far: What earlier parts of the same request released.
     """
 

@@ -30,7 +30,9 @@ PAGE_BYTES = 4 * 1024 * 1024
 """Values in a page: enough that asking takes no time, little to keep in memory."""
 
 _FEW = 16  # keys of MAX_REQUEST_BYTES that make no more than 24 MiB; answers may have 32
-_SMALL_BYTES = 256  # what any key costs
+_MOST = (
+    16_384  # a page costs etcd a walk over all keys that are left, so that few pages are best
+)
 
 
 class Store(Protocol):
@@ -78,7 +80,7 @@ def pages(
     store: Store,
     range_: Range,
     *,
-    page_size: int = 500,
+    page_size: int = _MOST,
     timeout_s: float = ATTEMPT_TIMEOUT_S,
     revision: int | None = None,
 ) -> Iterator[Page]:
@@ -114,8 +116,8 @@ def pages(
         if not page.more:
             return
         largest = max(len(found.value) for _, found in page.items)
-        fitting = PAGE_BYTES // max(largest, _SMALL_BYTES)
-        asked = replace(asked.after(page.items[-1][0]), limit=max(few, min(fitting, page_size)))
+        limit = max(few, min(PAGE_BYTES // max(largest, 1), page_size))
+        asked = replace(asked.after(page.items[-1][0]), limit=limit)
 
 
 def _only(range_: Range) -> Fetch:

@@ -10,7 +10,7 @@ import pytest
 
 from poolctl.install import NAME, install
 from poolmgr.store.etcd import EtcdStore
-from tests.behaviours.story import Place
+from tests.behaviours.place import Place
 from tests.support.rawetcd import RawEtcd
 from tests.support.site import Site
 

@@ -6,160 +6,23 @@ row is told from the beginning of its story to its own last step.
 """
 
 import json
-import os
-import re
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
-from poolmgr.cidr import contains, parse_address, parse_network
-from poolmgr.cni import direct
-from poolmgr.cni.result import ERRORS
-from poolmgr.core.audit import invariants
+from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.block import HostReserved
 from poolmgr.core.flaws import Flaw
 from poolmgr.core.outcome import Assigned
 from poolmgr.core.request import AssignIP, AutoAssign, OwnerOf, ReleaseByHandle, Use
 from poolmgr.errors import PoolmgrError
-from poolmgr.ipam import IPAM
-from poolmgr.store.etcd import EtcdStore
+from tests.behaviours.place import Answer, Place
 from tests.behaviours.row import Row
-from tests.support.rawetcd import RawEtcd
 from tests.support.world import stored_resource
 
 BLOCKS = "/calico/ipam/v2/assignment/ipv{}/block/"
-HANDLES = "/calico/ipam/v2/handle/"
 CONFIG = "/calico/ipam/v2/config"
-NETWORK = "net1"
-BY_CODE = {row.code: error for error, row in ERRORS.items() if row.code >= 100}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """
-    What an action came to.
-
-    Attributes:
-        given: Addresses, as text; what CNI prints has a prefix length.
-        error: The class of what was raised, or of what stands for the exit code.
-        short: Why fewer addresses came than were asked for.
-        text: What `error` or `short` says.
-        limit: The limit of blocks that it names.
-    """
-
-    given: tuple[str, ...] = ()
-    error: type[PoolmgrError] | None = None
-    short: type[PoolmgrError] | None = None
-    text: str = ""
-    limit: int | None = None
-
-    @property
-    def addresses(self) -> list[str]:
-        return [text.partition("/")[0] for text in self.given]
-
-
-class Place:
-    """A real etcd, seen by the library, the CNI executable and another program."""
-
-    def __init__(self, store: EtcdStore, raw: RawEtcd, endpoint: str, program: Path) -> None:
-        self.raw, self.ipam = raw, IPAM(store)
-        self._endpoint, self._program = endpoint, program
-        self._containers = 0
-
-    def new_container(self) -> str:
-        self._containers += 1
-        return f"container-{self._containers}"
-
-    def cni(self, node: str, keys: dict, env: Mapping[str, str], *, program: bool) -> Answer:
-        """Make one CNI call, in this process or by the executable."""
-        conf = {
-            "cniVersion": "1.0.0",
-            "name": NETWORK,
-            "type": "calico",
-            "etcd_endpoints": self._endpoint,
-            "nodename": node,
-            "ipam": {"type": "poolmgr-ipam", **keys},
-        }
-        all_env = {
-            "CNI_NETNS": "/var/run/netns/x",
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": "/opt/cni/bin",
-            **env,
-        }
-        run = self._by_program if program else _in_process
-        status, text = run(json.dumps(conf).encode(), all_env)
-        said = json.loads(text or "{}")
-        if status:
-            return Answer(error=BY_CODE[said["code"]], text=said["msg"])
-        return Answer(given=tuple(ip["address"] for ip in said.get("ips", ())))
-
-    def _by_program(self, conf: bytes, env: Mapping[str, str]) -> tuple[int, str]:
-        environ = {"PATH": os.environ["PATH"], **env}
-        done = subprocess.run(
-            [self._program],
-            input=conf,
-            env=environ,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert b"" == done.stderr
-        return done.returncode, done.stdout.decode()
-
-    def blocks(self) -> dict[str, dict]:
-        """Return every block as it is stored."""
-        found = [
-            json.loads(raw) for key, raw in self.raw.dump().items() if "/assignment/" in key
-        ]
-        return {block["cidr"]: block for block in found}
-
-    def block_of(self, address: str) -> dict:
-        """Return the block that an address is assigned in."""
-        for cidr, block in self.blocks().items():
-            net = parse_network(cidr)
-            if contains(net, parse_address(address)):
-                ordinal = int(parse_address(address)) - int(net.network_address)
-                assert block["allocations"][ordinal] is not None
-                assert ordinal not in block["unallocated"]
-                return block
-        raise AssertionError(f"{address} lies in no block")
-
-    def attribute_of(self, address: str) -> dict:
-        """Return what is stored beside an address."""
-        block = self.block_of(address)
-        first = int(parse_network(block["cidr"]).network_address)
-        return block["attributes"][block["allocations"][int(parse_address(address)) - first]]
-
-    def affinities(self) -> dict[tuple[str, str], str]:
-        """Return owner and block of every affinity -> its state."""
-        found = {}
-        for key, raw in self.raw.dump().items():
-            match = re.fullmatch("/calico/ipam/v2/(host|virtual)/(.+)/ipv[46]/block/(.+)", key)
-            if match:
-                kind, host, block = match.groups()
-                cidr = "/".join(block.rsplit("-", 1))
-                found[f"{kind}:{host}", cidr] = json.loads(raw)["state"]
-        return found
-
-    def flaws(self) -> set[Flaw]:
-        return {finding.flaw for finding in invariants(self.raw.dump().items())}
-
-    def tell(self, story: "tuple[Step | Action, ...]") -> None:
-        """Go through a story."""
-        for item in story:
-            if isinstance(item, Step):
-                for _ in range(item.times):
-                    _compare(item, item.do.do(self), self)
-            else:
-                assert item.do(self).error is None
-
-
-def _in_process(conf: bytes, env: Mapping[str, str]) -> tuple[int, str]:
-    return direct.run(env, lambda: conf, started=time.monotonic(), alive=lambda: True)
 
 
 class Action(Protocol):
@@ -401,9 +264,19 @@ def told(*story: Step | Action | tuple[Action, ...]) -> tuple[Told, ...]:
     return tuple(Told(id_, tuple(items[: at + 1])) for id_, at in last.items())
 
 
+def tell(place: Place, story: Iterable[Step | Action]) -> None:
+    """Go through a story."""
+    for item in story:
+        if isinstance(item, Step):
+            for _ in range(item.times):
+                _compare(item, item.do.do(place), place)
+        else:
+            assert item.do(place).error is None
+
+
 def check(row: Told, place: Place) -> None:
     """Tell the story of a row, and see to it that what is stored is sound in the end."""
-    place.tell(row.story)
+    tell(place, row.story)
 
     assert set(row.story[-1].flaws) == place.flaws()
 
@@ -415,7 +288,7 @@ def _compare(step: Step, answer: Answer, place: Place) -> None:
     if step.limit is not None:
         assert step.limit == answer.limit
     if step.got is not None or step.error:
-        assert step.got or {} == Counter(parse_address(a).version for a in addresses)
+        assert (step.got or {}) == Counter(parse_address(a).version for a in addresses)
     if step.given is not None:
         assert step.given == answer.given
     if step.within:
@@ -445,16 +318,15 @@ def _compare_stored(step: Step, addresses: list[str], place: Place) -> None:
         assert attribute == place.attribute_of(address)
 
 
-def _answer(ask) -> Answer:
+def _answer(ask: Callable[[], Assigned]) -> Answer:
     try:
-        outcome: Assigned = ask()
+        outcome = ask()
     except PoolmgrError as error:
-        limit = getattr(error, "limit", None)
-        return Answer(error=type(error), text=str(error), limit=limit)
+        return Answer(error=type(error), text=str(error))
     given = tuple(str(allocation.address) for allocation in outcome.allocations)
-    for error in outcome.shortfall.values():
-        limit = getattr(error, "limit", None)
-        return Answer(given=given, short=type(error), text=str(error), limit=limit)
+    for why in outcome.shortfall.values():
+        limit = getattr(why, "limit", None)
+        return Answer(given=given, short=type(why), text=str(why), limit=limit)
     return Answer(given=given)
 
 

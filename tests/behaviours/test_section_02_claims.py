@@ -20,6 +20,7 @@ from tests.behaviours.story import (
     node,
     pool,
     reserve,
+    tell,
     told,
 )
 
@@ -195,6 +196,7 @@ ENSURED = (
     Ensure(id="AB-12", pools={4: (P10, "30.0.0.0/24")}, against={"c": "disabled"}),
     Ensure(id="AB-13", pools={4: (SIX,)}, against={"six": "is an IPv6 pool"}),
     Ensure(id="AB-14", pools={4: (SMALL, P10)}, against={"small": "keeps 4 addresses"}),
+    Ensure(id="AB-14", pools={4: ("80.0.0.0/24",)}, against={"filled": "keeps 4 addresses"}),
     Ensure(id="AB-15", pools={4: (P10, "40.0.0.0/24")}, against={"40.0.0.0/24": "no such"}),
     Ensure(id="AB-16", within=P10),
     Ensure(id="AB-17", pools={4: (P10, P20)}, within=P10),
@@ -260,14 +262,16 @@ def test_assignments_claim_blocks_as_they_need_them(row, place):
 
 @each(ENSURED)
 def test_a_host_gets_a_block_in_the_first_pool_that_serves(row, place):
-    place.tell(
+    tell(
+        place,
         (
             pool("a", P10),
             pool("b", P20),
             pool("c", "30.0.0.0/24", disabled=True),
+            pool("filled", "80.0.0.0/24", 30),
             pool("small", SMALL, 31),
             pool("six", SIX),
-        )
+        ),
     )
     kept = HostReserved(first=3, last=1, handle="windows-reserved-ipam-handle")
     request = EnsureBlock(host="host-a", reserved={row.family: kept}, pools=row.pools)
@@ -295,7 +299,7 @@ def test_a_host_gets_a_block_in_the_first_pool_that_serves(row, place):
 
 @each(CLAIMED)
 def test_blocks_are_claimed_unless_they_are_anothers(row, place):
-    place.tell(row.given)
+    tell(place, row.given)
     for owner, cidr, claimed, failed in row.asked:
         kind, _, host = owner.partition(":")
         request = ClaimAffinities(cidr=parse_network(cidr), host=host, kind=kind)

@@ -246,7 +246,7 @@ def test_an_address_that_cools_down_is_neither_free_nor_owned(row, site):
 
     site.now_ns += 32 * SECOND
     before = site.content()
-    with pytest.raises(RefusedError, match="is not assigned$"):
+    with pytest.raises(RefusedError, match=r"is not assigned$"):
         site.ipam().owner_of(OwnerOf(address=parse_address(held)))
     assert before == site.content()
     assert other in site.addresses(2, handle="h")

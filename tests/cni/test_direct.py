@@ -11,6 +11,7 @@ from poolmgr.api import IPPool
 from poolmgr.cni import direct, host
 from poolmgr.cni.result import version_text
 from poolmgr.core import records
+from tests.support.world import NOON_NS
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = "from poolmgr.cni.direct import main; main()"
@@ -95,6 +96,17 @@ def test_a_call_is_served_from_add_to_del(endpoint, raw):
     assert run(conf, CNI_COMMAND="DEL") == (0, None)
     assert run(conf, CNI_COMMAND="DEL") == (0, None)
     assert not [key for key in raw.dump() if "/handle/" in key]
+
+
+def test_what_is_recorded_has_the_time_of_the_clock(endpoint, raw):
+    conf = json.dumps(netconf(endpoint)).encode()
+    direct.run(
+        ENV, lambda: conf, started=time.monotonic(), alive=lambda: True, clock=lambda: NOON_NS
+    )
+
+    (block,) = (value for key, value in raw.dump().items() if "/assignment/" in key)
+    assert b'"affinity_claim_time":"2026-11-18T11:06:40Z"' in block
+    assert b'"timestamp":"2026-11-18 11:06:40 +0000 UTC"' in block
 
 
 def test_status_tells_whether_etcd_answers(endpoint):

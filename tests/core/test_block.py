@@ -10,6 +10,7 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.block import (
     Attribute,
     Block,
+    HostReserved,
     assign,
     auto_assign,
     check_release,
@@ -50,6 +51,36 @@ def test_a_new_block_is_free_in_ascending_order_and_numbered_by_the_clock(cidr):
     assert (NOON_NS, {}) == (block.sequence_number, block.sequence_numbers)
     assert ("host:node-a", rfc3339(NOON_NS)) == (block.affinity, block.claimed_at)
     assert block.empty
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "kept", "free"),
+    [
+        pytest.param(2, 1, (0, 1, 3), (2,), id="HR-01"),
+        pytest.param(0, 1, (3,), (0, 1, 2), id="the end only"),
+        pytest.param(1, 0, (0,), (1, 2, 3), id="the start only"),
+        pytest.param(2, 2, (0, 1, 2, 3), (), id="the whole block"),
+        pytest.param(0, 0, (), (0, 1, 2, 3), id="nothing"),
+    ],
+)
+def test_what_the_host_keeps_of_a_block_is_taken_from_the_start(first, last, kept, free):
+    reserved = HostReserved(first=first, last=last, handle="kept", note="for the host")
+
+    block = new_block(parse_network("10.0.0.0/30"), "host:node-a", NOON_NS, reserved)
+
+    assert_sound(block)
+    assert (kept, free) == (block.ordinals_of("kept"), block.unallocated)
+    assert first + last == reserved.count
+    assert {} == block.sequence_numbers
+    assert [{"note": "for the host"}] * bool(kept) == [a.secondary for a in block.attributes]
+
+
+def test_what_the_host_keeps_without_a_note_has_none():
+    reserved = HostReserved(first=1, last=0, handle="kept")
+
+    block = new_block(parse_network("10.0.0.0/30"), "host:node-a", NOON_NS, reserved)
+
+    assert (Attribute(handle="kept", secondary={"note": ""}),) == block.attributes
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Claiming: free blocks in small and full pools, and gateways that somebody holds."""
 
+from dataclasses import replace
+
 import pytest
 
 from poolmgr.cidr import parse_network, walk_blocks
-from poolmgr.core import claim, existing, records
+from poolmgr.core import assign, claim, existing, records
 from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkPolicy, MainPlugin
 from poolmgr.errors import AddressInUseError, PoolExhaustedError
 from tests.support.world import World, add, add_ip, claimed_elsewhere, delete
@@ -231,3 +233,90 @@ def test_the_last_block_that_a_reservation_leaves_of_a_huge_pool_is_found():
     world.reserve("most", *(f"fd00::c000:{1 << bit:x}:0:0/{96 - bit}" for bit in range(16)))
 
     assert ["fd00::c000:0:0:0"] == world.addresses(add("c1", families=(6,)))
+
+
+# Blocks in pools that no longer select the host
+
+
+def strayed(world: World, *, pools: int = 1) -> None:
+    """Let the host's block or blocks lie in pools that do not select it any more."""
+    world.node("node-a", rack="r1")
+    for number in range(pools):
+        world.pool(
+            f"s{number:02}", f"10.{number}.0.0/30", blockSize=30, nodeSelector="rack == 'r1'"
+        )
+        world.addresses(add(f"s{number}", pools={4: (f"s{number:02}",)}))
+    world.node("node-a", rack="r2")
+
+
+def test_an_empty_strayed_block_goes_with_the_hosts_next_assignment(world):
+    strayed(world)
+    world.ask(delete("s0", host="node-z"))
+    assert "10.0.0.0/30" in world.blocks()
+
+    world.addresses(add("c"))
+
+    assert "10.0.0.0/30" not in world.blocks()
+    assert ["10.20.0"] == [key.split("/")[-1].rpartition(".")[0] for key in world.affinities()]
+    assert () == world.findings()
+
+
+def test_a_strayed_block_with_addresses_stays(world):
+    strayed(world)
+
+    world.addresses(add("c"))
+
+    assert "host:node-a" == world.blocks()["10.0.0.0/30"].affinity
+
+
+@pytest.mark.parametrize("owner", ["node-b", None])
+def test_a_stale_affinity_in_a_strayed_pool_goes_alone(world, owner):
+    strayed(world)
+    cidr = parse_network("10.0.0.0/30")
+    block = replace(world.blocks()["10.0.0.0/30"], affinity=owner and f"host:{owner}")
+    if owner:
+        world.put(key_of("10.0.0.0/30"), records.encode_block(block))
+        world.put(records.affinity_key(owner, cidr), b"{}")
+    else:
+        world.remove(key_of("10.0.0.0/30"))
+
+    decided, _ = world.decide([add("c")])
+    world.addresses(add("c"))
+
+    assert world.value(records.affinity_key("node-a", cidr)) is None
+    assert (owner is not None) == ("10.0.0.0/30" in world.blocks())
+    # The block may become the host's before its affinity goes.
+    assert key_of("10.0.0.0/30") in decided.txn.expect
+
+
+def test_one_assignment_looks_at_a_few_strayed_blocks_only(world, monkeypatch):
+    monkeypatch.setattr(assign, "STRAYS", 2)
+    strayed(world, pools=3)
+    for number in range(3):
+        world.ask(delete(f"s{number}", host="node-z"))
+
+    world.addresses(add("c"))
+    first = len(world.blocks())
+    world.addresses(add("d"))
+
+    assert (2, 1) == (first, len(world.blocks()))
+
+
+def test_strayed_blocks_are_left_alone_while_nobody_knows_the_nodes_labels(world):
+    strayed(world)
+    world.ask(delete("s0", host="node-z"))
+    world.remove(records.resource_key("nodes", "node-a"))
+    world.pool("s00", "10.0.0.0/30", blockSize=30, nodeSelector="rack == 'r1'", disabled=True)
+
+    world.addresses(add("c"))
+
+    assert "10.0.0.0/30" in world.blocks()
+
+
+def test_a_strayed_block_goes_only_while_it_is_empty(world):
+    strayed(world)
+    world.ask(delete("s0", host="node-z"))
+    decided, _ = world.decide([add("c")])
+    world.addresses(add_ip("late", "10.0.0.1"))
+
+    assert type(world.store.commit(decided.txn)).__name__ == "Conflict"

@@ -238,6 +238,85 @@ def test_a_page_is_its_keys_and_whether_more_follow():
         draft().page(range_)
 
 
+# Full blocks, and what is worked out of pages
+
+FULL = block_of("10.0.0.0/30", *["c1"] * 4)
+FULL_KEY = stored_block(FULL)
+
+
+def test_a_full_block_is_asked_to_be_forgotten_with_the_next_question():
+    subject = draft({**FULL_KEY, "/r/a": None})
+
+    assert subject.is_full(KEY)
+    assert not subject.is_full("/r/a")
+    with pytest.raises(Missing) as caught:
+        subject.fork().need("/r/b")
+
+    assert Fetch(keys=frozenset({"/r/b"}), full=frozenset({KEY})) == caught.value.fetch
+
+
+def test_a_full_block_that_the_plan_depends_on_is_not_forgotten():
+    subject = draft(FULL_KEY)
+    subject.compare(KEY)
+
+    assert subject.is_full(KEY)
+    with pytest.raises(Missing) as caught:
+        subject.need("/r/b")
+
+    assert frozenset() == caught.value.fetch.full
+
+
+def test_a_block_with_room_is_not_full():
+    assert not draft(stored_block(BLOCK)).is_full(KEY)
+
+
+def test_a_block_that_the_draft_writes_is_judged_by_nobody():
+    subject = draft(FULL_KEY)
+
+    subject.put_block(BLOCK)
+
+    assert not subject.is_full(KEY)
+
+
+def test_whether_an_unknown_block_is_full_must_be_read():
+    with pytest.raises(Missing):
+        draft().is_full(KEY)
+
+
+def test_a_forgotten_block_was_full_unless_the_draft_writes_it():
+    subject = Draft(known({**CONFIGURED, HANDLE: None}).forget(frozenset({KEY})), NOON_NS)
+    fork = subject.fork()
+    fork._written[KEY] = BLOCK
+
+    assert subject.was_full(KEY)
+    assert not subject.was_full(HANDLE)
+    assert not fork.was_full(KEY)
+
+
+def test_the_blocks_that_are_written_inside_a_network_are_told():
+    other = block_of("10.0.1.0/30")
+    subject = draft(dict.fromkeys([KEY, records.block_key(other.cidr), HANDLE]))
+    subject.put_block(BLOCK)
+    subject.put_block(other)
+    subject.put(HANDLE, Handle(blocks={CIDR: 1}))
+
+    assert [KEY] == subject.written_blocks(parse_network("10.0.0.0/24"))
+
+
+def test_what_is_worked_out_once_is_remembered_for_the_whole_batch():
+    subject, asked = draft(), []
+
+    def make():
+        asked.append(1)
+        return (CIDR,)
+
+    first, second = subject.remember("name", make), subject.fork().remember("name", make)
+
+    assert (CIDR,) == first == second
+    assert (CIDR,) == subject.remember("other", make)
+    assert 2 == len(asked)
+
+
 # What must hold, and what changes
 
 

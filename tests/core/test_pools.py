@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from poolmgr.api import IPPool
+from poolmgr.api.ippool import PRIORITY
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.link import LinkPolicy, MainPlugin
 from poolmgr.core.pools import (
@@ -15,6 +16,7 @@ from poolmgr.core.pools import (
     pool_of,
     select,
     selects,
+    strayed,
 )
 from poolmgr.errors import CorruptStateError, NoMatchingPoolError
 from tests.support.facts import pool
@@ -447,3 +449,93 @@ def test_a_pool_says_which_uses_it_allows():
 def test_a_node_selector_is_asked_by_itself():
     assert selects(pool("p", "10.0.0.0/24", nodeSelector=EQUAL), {"foo": "bar"})
     assert not selects(pool("p", "10.0.0.0/24", nodeSelector=EQUAL), {})
+
+
+# Priorities
+
+
+@pytest.mark.parametrize(
+    ("priorities", "kept"),
+    [
+        ({}, ["a", "b", "c"]),
+        ({"c": "10"}, ["c", "a", "b"]),
+        ({"a": "-1", "b": "0"}, ["b", "c", "a"]),
+        ({"b": "10", "c": "9"}, ["b", "c", "a"]),
+        ({"b": "7", "c": "7"}, ["b", "c", "a"]),
+    ],
+)
+def test_pools_are_used_by_priority_and_then_by_name(priorities, kept):
+    pools = [
+        pool(
+            name,
+            f"10.{n}.0.0/24",
+            annotations={PRIORITY: priorities[name]} if name in priorities else None,
+        )
+        for n, name in enumerate("abc")
+    ]
+
+    assert kept == names(select(pools, HOST))
+
+
+def test_pools_that_are_named_serve_in_the_order_named_whatever_their_priority():
+    pools = [
+        pool("a", "10.0.0.0/24"),
+        pool("b", "10.1.0.0/24", annotations={PRIORITY: "10"}),
+    ]
+
+    assert ["a", "b"] == names(select(pools, replace(HOST, requested=("a", "b"))))
+
+
+@pytest.mark.parametrize("text", ["high", "1.5", "", "1e3", "9999999999"])
+def test_a_pool_whose_priority_is_no_number_is_out_with_its_reason(text):
+    pools = [pool("a", "10.0.0.0/24", annotations={PRIORITY: text}), pool("b", "10.1.0.0/24")]
+
+    selection = select(pools, HOST)
+
+    assert ["b"] == names(selection)
+    assert "is not a whole number" in selection.reasons["a"]
+
+
+# What a host keeps in its blocks
+
+
+@pytest.mark.parametrize(("kept", "serves"), [(0, True), (63, True), (64, False)])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_pool_whose_blocks_are_too_small_for_what_the_host_keeps_is_out(kept, serves, named):
+    requested = ("a",) if named else ()
+    criteria = replace(HOST, kept_in_block=kept, requested=requested)
+    pools = [pool("a", "10.0.0.0/24", blockSize=26)]
+
+    if serves:
+        assert ["a"] == names(select(pools, criteria))
+    else:
+        reason = refused(pools, criteria).reasons["a"]
+
+        assert "the host keeps 64 addresses of each block, and its blocks have 64" == reason
+
+
+# Strays
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_stray"),
+    [
+        ({"nodeSelector": EQUAL}, False),
+        ({"nodeSelector": UNEQUAL}, True),
+        ({"nodeSelector": UNEQUAL, "disabled": True}, False),
+        ({"nodeSelector": "foo = 'bar'"}, False),
+        ({"namespaceSelector": UNEQUAL}, False),
+        ({"assignmentMode": "Manual"}, False),
+        ({"allowedUses": ["Tunnel"]}, False),
+    ],
+)
+def test_a_block_has_strayed_when_its_enabled_pool_does_not_select_the_node(spec, is_stray):
+    pools = [pool("a", "10.0.0.0/24", **spec), pool("b", "10.1.0.0/24", nodeSelector=UNEQUAL)]
+
+    assert is_stray == strayed(pools, parse_network("10.0.0.64/26"), {"foo": "bar"})
+
+
+def test_a_block_without_a_pool_has_not_strayed():
+    assert not strayed(
+        [pool("a", "10.0.0.0/24", nodeSelector=UNEQUAL)], parse_network("10.9.0.0/26"), {}
+    )

@@ -313,7 +313,7 @@ def test_an_affinity_is_read_in_its_old_forms_too(raw, state):
         (b'{"state":"confirmed","deleted":false}', records.encode_affinity(Affinity())),
         (
             b'{"block":{"10.20.0.160/28":1,"fd20::defe:d3d7:156e:ae80/122":2},"deleted":false}',
-            records.encode_handle(Handle(blocks={V4: 1, V6: 2})),
+            records.encode_handle(Handle(blocks={V6: 2, V4: 1})),
         ),
         (
             b'{"auto_allocate_blocks":true,"kubeVirtVMAddressPersistence":"Enabled","ipCooldownSeconds":4}',
@@ -587,6 +587,58 @@ def test_a_damaged_block_is_corrupt_or_sound_and_never_another_error(damage):
         block = None
 
     assert block is None or records.broken(block) == ""
+
+
+# Full blocks
+
+
+@QUICK
+@given(blocks())
+def test_only_a_block_without_a_free_or_cooling_ordinal_is_called_full(block):
+    room = bool(block.unallocated) or any(a.released_at for a in block.attributes)
+
+    assert (not room) == records.is_full(records.encode_block(block))
+
+
+@QUICK
+@given(st.sampled_from(['"unallocated":[]', "unallocated", '"unallocated":null']) | texts)
+def test_no_text_of_an_owner_makes_a_block_full(text):
+    block = block_of("10.0.0.0/30", "c1")
+    secondary = {text: text, "unallocated": text}
+    odd = replace(
+        block,
+        attributes=(Attribute(handle=text, secondary=secondary, extra={text: [text]}),),
+        extra={"note": text},
+    )
+
+    assert not records.is_full(records.encode_block(odd))
+
+
+@pytest.mark.parametrize(
+    "extra", [{"unallocated": []}, {"unallocated": None}, {"new": {"unallocated": []}}]
+)
+def test_no_field_that_we_do_not_know_makes_a_block_full(extra):
+    block = block_of("10.0.0.0/30", "c1")
+    odd = replace(block, attributes=(Attribute(handle="c1", extra=extra),))
+
+    assert not records.is_full(records.encode_block(odd))
+
+
+def test_no_text_of_an_owner_makes_a_full_block_cool_down():
+    block = block_of("10.0.0.0/30", *['"releasedAt":"2026"'] * 4)
+
+    assert records.is_full(records.encode_block(block))
+
+
+@pytest.mark.parametrize(
+    ("free", "full"),
+    [("[]", True), ("null", True), ("[3]", False), ("[ ]", False), ("", False)],
+)
+def test_a_free_list_is_read_as_calico_and_others_write_it(free, full):
+    raw = records.encode_block(block_of("10.0.0.0/30", *["c1"] * 4))
+    field_ = f'"unallocated":{free},' if free else ""
+
+    assert full == records.is_full(raw.replace(b'"unallocated":[],', field_.encode()))
 
 
 def test_null_is_the_zero_value_as_go_reads_it():

@@ -1,10 +1,10 @@
-"""Releases: by handle, by address, of a pool's affinities; and what they leave."""
+"""Releases: by handle, by address; and what they leave."""
 
 import pytest
 
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
-from poolmgr.core.outcome import AffinitiesReleased, Released
+from poolmgr.core.outcome import Released
 from poolmgr.core.request import (
     AutoAssign,
     Release,
@@ -280,43 +280,6 @@ def test_many_addresses_are_released_in_parts():
     assert sorted(held) == sorted(texts(outcome.released))
     assert ["10.9.9.9"] == texts(outcome.unallocated)
     assert world.commits > 1
-
-
-# Affinities of a pool
-
-
-def test_a_pools_blocks_lose_their_hosts_and_empty_ones_go():
-    world = (
-        World().pool("p4", "10.0.0.0/28", blockSize=30).pool("q", "10.1.0.0/30", blockSize=30)
-    )
-    claimed_elsewhere(world, "10.0.0.0/30", "node-b")
-    claimed_elsewhere(world, "10.0.0.4/30", "node-c", full=False)
-    claimed_elsewhere(world, "10.1.0.0/30", "node-b", full=False)
-    world.put("/calico/ipam/v2/virtual/lb/ipv4/block/10.0.0.8-30", b"{}")
-    world.put("/calico/ipam/v2/host/node-d/ipv4/block/10.0.0.0-30", b"{}")
-
-    outcome = world.ask(ReleaseAffinities(cidr=parse_network("10.0.0.0/28")))
-
-    assert AffinitiesReleased(blocks=3) == outcome
-    assert {"10.0.0.0/30", "10.1.0.0/30"} == world.blocks().keys()
-    assert world.blocks()["10.0.0.0/30"].affinity is None
-    assert [
-        "host/node-b/ipv4/block/10.1.0.0-30",
-        "virtual/lb/ipv4/block/10.0.0.8-30",
-    ] == list(world.affinities())
-
-
-def test_a_pool_with_many_blocks_is_left_in_parts():
-    world = World().pool("p4", "10.0.0.0/24", blockSize=30)
-    for n in range(60):
-        claimed_elsewhere(world, f"10.0.0.{n * 4}/30", f"node-{n}", full=False)
-    world.commits = 0
-
-    outcome = world.ask(ReleaseAffinities(cidr=parse_network("10.0.0.0/24")))
-
-    assert AffinitiesReleased(blocks=60) == outcome
-    assert world.commits > 1
-    assert {} == world.blocks()
 
 
 @pytest.mark.parametrize("broken", ["ippools", "nodes"])

@@ -227,3 +227,49 @@ def test_a_newer_probe_wins_over_an_older_absence(stored, exists):
 
     assert newer.exists("/r/a") is exists
     assert (newer.find("/r/a") is None) is exists
+
+
+# Forgetting
+
+
+def test_a_full_block_is_forgotten_and_known_to_be_full():
+    snapshot = known({"/r/a": b"1", "/r/b": b"1"})
+
+    after = snapshot.forget(frozenset({"/r/a"}))
+
+    assert (None, b"1") == (after.find("/r/a"), value_of(after, "/r/b"))
+    assert frozenset({"/r/a"}) == after.full
+    assert b"1" == value_of(snapshot, "/r/a")
+
+
+def test_what_is_forgotten_adds_up():
+    snapshot = known({}).forget(frozenset({"/r/a"})).forget(frozenset({"/r/b"}))
+
+    assert frozenset({"/r/a", "/r/b"}) == snapshot.full
+    assert snapshot is snapshot.forget(frozenset())
+
+
+def test_a_block_that_is_read_again_is_not_believed_to_be_full():
+    snapshot = known({}).forget(frozenset({"/r/a", "/r/b"}))
+
+    assert frozenset({"/r/b"}) == snapshot.merge(reading({"/r/a": b"2"}, revision=12)).full
+
+
+def test_another_epoch_drops_what_was_full():
+    snapshot = known({EPOCH_KEY: b"one"}).forget(frozenset({"/r/a"}))
+
+    assert frozenset() == snapshot.merge(reading({EPOCH_KEY: b"two"}, revision=12)).full
+
+
+def test_what_was_worked_out_from_pages_is_kept_until_the_epoch_changes():
+    snapshot = known({EPOCH_KEY: b"one"})
+    snapshot.memo["name"] = ()
+    txn = Txn(expect={}, puts={"/r/a": b"2"})
+
+    for later in (
+        snapshot.forget(frozenset({"/r/a"})),
+        snapshot.apply(txn, 12),
+        snapshot.merge(reading({"/r/b": b"1"}, revision=12)),
+    ):
+        assert {"name": ()} == later.memo
+    assert {} == snapshot.merge(reading({EPOCH_KEY: b"two"}, revision=12)).memo

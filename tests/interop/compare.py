@@ -8,11 +8,13 @@ another free block of the same pool). All else must be equal, and in stored obje
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from tests.interop.recording import Answer, State, compact
+from tests.interop.recording import Answer, Entry, State, compact
+from tests.support.facts import SECOND
 
 BLOCK_KEY = re.compile(r"/calico/ipam/v2/assignment/ipv[46]/block/(.+)-(\d+)")
 POOL_KEY = "/calico/resources/v3/projectcalico.org/ippools/"
@@ -26,6 +28,9 @@ FORMS = {
 
 # A new block counts from the nanosecond of its claim; this one is in 2001.
 EARLIEST_SEQUENCE = 10**18
+
+# What one call may add to a number; one that is made anew is far beyond.
+LONGEST_COUNT = 1000
 
 
 def compare(wanted: Answer, ours: Answer, state: State, *, named: bool) -> list[str]:
@@ -42,11 +47,24 @@ def compare(wanted: Answer, ours: Answer, state: State, *, named: bool) -> list[
         found.append(f"wanted {'success' if wanted.ok else 'refusal'}, got the opposite")
     if wanted.addresses != ours.addresses:
         found.append(f"wanted {wanted.addresses}, got {ours.addresses}")
+    if wanted.result != ours.result:
+        found.append(f"wanted {wanted.result}, got {ours.result}")
     for key in sorted(wanted.changes.keys() | ours.changes.keys()):
         want, got = (_comparable(each.changes, key, state) for each in (wanted, ours))
         if want != got:
             found.append(f"{key}\n  wanted {want}\n  got    {got}")
     return found
+
+
+def recorded_times(changes: State) -> Iterator[int]:
+    """Yield the times that changed values name, in nanoseconds since 1970."""
+    for text in _texts(dict(changes)):
+        if FORMS["a time"].fullmatch(text) or FORMS["a timestamp"].fullmatch(text):
+            seconds, _, fraction = (
+                text.removesuffix("Z").removesuffix(" +0000 UTC").partition(".")
+            )
+            moment = datetime.fromisoformat(f"{seconds}+00:00")
+            yield int(moment.timestamp()) * SECOND + int(fraction.ljust(9, "0"))
 
 
 def worded(given: Answer, word: Callable[[str], str]) -> Answer:
@@ -68,8 +86,8 @@ def _comparable(changes: State, key: str, state: State) -> str:
     if "value" not in entry:
         return f"not compact JSON: {entry['raw']}"
     value = entry["value"]
-    if before is None and BLOCK_KEY.fullmatch(key):
-        value = _relative(value)
+    if BLOCK_KEY.fullmatch(key):
+        value = _relative(value, before)
     known = set(_texts(before))
     return compact(_mapped(value, lambda text: text if text in known else _form(text)))
 
@@ -78,10 +96,11 @@ def _form(text: str) -> str:
     return next((name for name, form in FORMS.items() if form.fullmatch(text)), text)
 
 
-def _relative(block: dict[str, Any]) -> dict[str, Any]:
-    """Count the sequence numbers of a new block from its own."""
+def _relative(block: dict[str, Any], before: Entry) -> dict[str, Any]:
+    """Count the sequence numbers of a block from its own, if it is new or was made anew."""
     base = block["sequenceNumber"]
-    if base < EARLIEST_SEQUENCE:
+    was = (before or {}).get("value", {}).get("sequenceNumber", 0)
+    if base < max(EARLIEST_SEQUENCE, was + LONGEST_COUNT):
         return block
     per_ordinal = block["sequenceNumberForAllocation"].items()
     return block | {
@@ -91,12 +110,31 @@ def _relative(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamings(wanted: Answer, ours: Answer, state: State) -> dict[str, str]:
-    """Pair the blocks that both made in the same pool: our CIDR -> the wanted one."""
-    theirs = {pool: cidr for cidr, pool in _new_blocks(wanted, state)}
-    return {cidr: theirs[pool] for cidr, pool in _new_blocks(ours, state) if pool in theirs}
+    """Pair the blocks that both made in the same pool, in order: our CIDR -> the wanted one."""
+    theirs, mine = _new_blocks(wanted, state), _new_blocks(ours, state)
+    return {
+        cidr: other
+        for pool in theirs.keys() & mine.keys()
+        for cidr, other in zip(mine[pool], theirs[pool], strict=False)
+    }
 
 
-def _new_blocks(made: Answer, state: State) -> Iterator[tuple[str, str]]:
+def _new_blocks(made: Answer, state: State) -> Mapping[str, Sequence[str]]:
+    """Return the blocks that an answer made, by the key of their pool, in order of use."""
+    found = {pool: list[str]() for pool in state if pool.startswith(POOL_KEY)}
+    used = [ipaddress.ip_interface(address).ip for address in made.addresses]
+    for block, pool in _made(made, state):
+        found[pool].append(str(block))
+        found[pool].sort(key=lambda cidr: _first_use(cidr, used))
+    return found
+
+
+def _first_use(cidr: str, used: Sequence[Any]) -> int:
+    block = ipaddress.ip_network(cidr)
+    return next((at for at, address in enumerate(used) if address in block), len(used))
+
+
+def _made(made: Answer, state: State) -> Iterator[tuple[Any, str]]:
     """Yield the blocks that an answer made, with the key of their pool."""
     pools = {
         key: ipaddress.ip_network(entry["value"]["spec"]["cidr"])
@@ -107,7 +145,7 @@ def _new_blocks(made: Answer, state: State) -> Iterator[tuple[str, str]]:
         found = BLOCK_KEY.fullmatch(key)
         if found and entry is not None and state.get(key) is None:
             block = ipaddress.ip_network("/".join(found.groups()))
-            yield from ((str(block), name) for name, pool in pools.items() if block[0] in pool)
+            yield from ((block, name) for name, pool in pools.items() if block[0] in pool)
 
 
 def _renamed(ours: Answer, names: Mapping[str, str]) -> Answer:

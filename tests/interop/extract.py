@@ -24,6 +24,17 @@ SCENARIOS = (
     "pool-lifecycle",
     "reservations",
     "config",
+    "pool-requests",
+    "namespace-selector",
+    "half-finished",
+    "reclaim",
+    "cooldown",
+    "lib-multi",
+    "lib-release",
+    "lib-options",
+    "release-cli",
+    "split",
+    "check",
 )
 
 CALL = ("program", "argv", "op", "args", "put", "delete", "seconds", "env", "stdin", "files")

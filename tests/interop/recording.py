@@ -6,6 +6,7 @@ allocations of blocks are packed as text in the file, and lists again after `loa
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parent / "data"
+
+ORPHANS = "orphaned allocation blocks"
+"""The pool that libcalico's counts have for blocks without one."""
 
 Entry = Mapping[str, Any] | None
 """What a key holds: {"value": parsed}, {"raw": text} if not compact JSON, None = no such key."""
@@ -32,11 +36,13 @@ class Answer:
     Attributes:
         ok: Exit status 0.
         addresses: "address/length", in the order of the CNI result.
+        result: What else a call of the library answered.
         changes: Key below /calico -> what it holds now; unchanged keys are absent.
     """
 
     ok: bool
     addresses: tuple[str, ...] = ()
+    result: Any = None
     changes: Mapping[str, Entry] = field(default_factory=dict)
 
 
@@ -52,9 +58,40 @@ def answer(step: Step) -> Answer:
     """Return what the recorded program did in this step."""
     return Answer(
         ok=step["exit"] == 0,
-        addresses=tuple(step.get("addresses", ())),
+        addresses=tuple(step.get("addresses", ())) or _assigned(step),
+        result=_result(step),
         changes=step["changes"],
     )
+
+
+def _assigned(step: Step) -> tuple[str, ...]:
+    """Return what libcalico assigned automatically."""
+    if step.get("op") != "auto":
+        return ()
+    families = (step["result"][name] for name in ("v4", "v6"))
+    return tuple(ip for family in families if family is not None for ip in family["ips"])
+
+
+def _result(step: Step) -> Any:
+    """Return what else libcalico answered, with CIDRs as text and no pseudo pool of orphans."""
+    match step.get("op"), step.get("result"):
+        case None | "auto", _:
+            return None
+        case "utilization", pools:
+            return [_counts(pool) for pool in pools or () if pool["Name"] != ORPHANS]
+        case _, result:
+            return result
+
+
+def _counts(counted: Mapping[str, Any]) -> dict[str, Any]:
+    mask = b64decode(counted["CIDR"]["Mask"])
+    length = int.from_bytes(mask).bit_count()
+    blocks = counted.get("Blocks")
+    return {
+        **counted,
+        "CIDR": f"{counted['CIDR']['IP']}/{length}",
+        **({} if blocks is None else {"Blocks": [_counts(block) for block in blocks]}),
+    }
 
 
 def stored_text(entry: Mapping[str, Any]) -> str:

@@ -8,9 +8,10 @@ class, addresses and changed keys must be the recorded ones, or those that `devi
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +19,11 @@ from click.testing import CliRunner
 
 from poolctl.main import main as poolctl
 from poolmgr.cni import direct
-from tests.interop.compare import compare, worded
-from tests.interop.deviations import LATER, RULES, STEPS, our_keys
+from poolmgr.store.etcd import EtcdStore
+from poolmgr.store.settings import Settings
+from tests.interop import library
+from tests.interop.compare import compare, recorded_times, worded
+from tests.interop.deviations import LATER, RULES, STEPS, Deviation, our_keys
 from tests.interop.recording import (
     Answer,
     Entry,
@@ -30,6 +34,7 @@ from tests.interop.recording import (
     result_addresses,
     stored_text,
 )
+from tests.support.facts import SECOND
 from tests.support.rawetcd import RawEtcd
 
 
@@ -40,6 +45,7 @@ class Report:
 
     Attributes:
         deviating: Step -> id of its deviation.
+        by_hand: Steps that call no program: a key was put or deleted, or time went by.
         skipped: Steps that nothing here can run.
         rules: Id of a rule -> number of steps whose wanted answer it changed.
         differences: What ours did that was not wanted.
@@ -49,18 +55,20 @@ class Report:
     compared: list[int] = field(default_factory=list)
     deviating: dict[int, str] = field(default_factory=dict)
     later: list[int] = field(default_factory=list)
+    by_hand: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     rules: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Count in one line."""
-        rules = ", ".join(f"{id_} in {count}" for id_, count in sorted(self.rules.items()))
+        counts = sorted(self.rules.items())
+        rules = ", ".join(f"{id_} in {count}" for id_, count in counts if count)
         single = ", ".join(f"step {step}: {id_}" for step, id_ in self.deviating.items())
         return (
             f"{self.scenario}: {len(self.compared)} compared{f' ({rules})' if rules else ''}, "
             f"{len(self.deviating)} deviating{f' ({single})' if single else ''}, "
-            f"{len(self.later)} later, {len(self.skipped)} skipped"
+            f"{len(self.later)} later, {len(self.by_hand)} by hand, {len(self.skipped)} skipped"
         )
 
 
@@ -77,15 +85,19 @@ class Programs:
     raw: RawEtcd
     endpoint: str
 
-    def run(self, step: Step, state: State) -> tuple[Answer, frozenset[str]]:
-        """Run a step on `state`; return what it did, and which keys it wrote that are not Calico's."""
+    def run(self, step: Step, state: State, now_ns: int) -> tuple[Answer, frozenset[str]]:
+        """
+        Run a step on `state`, at the time of its recording.
+
+        Returns:
+            What it did, and which keys it wrote that are not Calico's.
+        """
         self.raw.delete_everything()
         for key, entry in state.items():
             if entry is not None:
                 self.raw.put(key, stored_text(entry))
         before = self.raw.dump()
-        run = self._cni if step["program"] == "calico-ipam" else self._poolctl
-        ok, addresses = run(step)
+        ours = self._answer(step, lambda: now_ns)
         after = self.raw.dump()
         changes = {
             key: entry_of(after[key].decode()) if key in after else None
@@ -94,9 +106,22 @@ class Programs:
         }
         others = frozenset(key for key in changes if not key.startswith("/calico/"))
         calicos = {key: entry for key, entry in changes.items() if key not in others}
-        return Answer(ok=ok, addresses=addresses, changes=calicos), others
+        return replace(ours, changes=calicos), others
 
-    def _cni(self, step: Step) -> tuple[bool, tuple[str, ...]]:
+    def _answer(self, step: Step, clock: Callable[[], int]) -> Answer:
+        match step["program"]:
+            case "calico-ipam":
+                return self._cni(step, clock)
+            case "libcalico":
+                store = EtcdStore(Settings(endpoints=(self.endpoint,)))
+                try:
+                    return library.call(step, store, clock)
+                finally:
+                    store.close()
+            case _:
+                return self._poolctl(step)
+
+    def _cni(self, step: Step, clock: Callable[[], int]) -> Answer:
         conf: str = step["stdin"].replace("ETCD_ENDPOINTS", self.endpoint)
         # A configuration that names no etcd must not find one in this machine's files.
         environ = {"ETCD_ENDPOINTS": "named by the configuration only"}
@@ -105,40 +130,50 @@ class Programs:
             conf.replace("calico-ipam", "poolmgr-ipam").encode,
             started=time.monotonic(),
             alive=lambda: True,
+            clock=clock,
         )
         addresses = result_addresses(json.loads(stdout)) if status == 0 and stdout else []
-        return status == 0, tuple(addresses)
+        return Answer(ok=status == 0, addresses=tuple(addresses))
 
-    def _poolctl(self, step: Step) -> tuple[bool, tuple[str, ...]]:
+    def _poolctl(self, step: Step) -> Answer:
         environ = {"ETCD_ENDPOINTS": self.endpoint}
         with TemporaryDirectory() as folder, chdir(folder):
             for name, text in step.get("files", {}).items():
                 Path(name).write_text(text)
             stdin = step.get("stdin")
             result = CliRunner().invoke(poolctl, step["argv"], input=stdin, env=environ)
-        return result.exit_code == 0, ()
+        return Answer(ok=result.exit_code == 0)
 
 
 def replay(scenario: str, steps: Sequence[Step], programs: Programs) -> Report:
     """Replay the steps of a scenario, each from the recorded state before it."""
-    report, state = Report(scenario), dict[str, Entry]()
+    report, state, now_ns = Report(scenario), dict[str, Entry](), 0
     for number, step in enumerate(steps):
+        waited_ns = step.get("seconds", 0) * SECOND
+        now_ns = max([now_ns + waited_ns + 1, *recorded_times(step["changes"])])
         match step:
             case {"program": "calicoctl", "argv": argv} if _later(argv):
                 report.later.append(number)
             case (
-                {"program": "calico-ipam"}
+                {"program": "calico-ipam" | "libcalico"}
                 | {
                     "program": "calicoctl",
                     "argv": ["apply" | "create" | "replace" | "delete" | "get", *_],
                 }
                 | {"program": "calicoctl", "argv": ["ipam", "show", *_]}
             ):
-                _compare_step(report, number, steps, state, programs)
+                _compare_step(
+                    report, number, steps, state, partial(programs.run, now_ns=now_ns)
+                )
+            case {"program": "etcd" | "wait"}:
+                report.by_hand.append(number)
             case _:
                 report.skipped.append(number)
         state |= step["changes"]
     return report
+
+
+Run = Callable[[Step, State], tuple[Answer, frozenset[str]]]
 
 
 def _later(argv: Sequence[str]) -> bool:
@@ -146,7 +181,7 @@ def _later(argv: Sequence[str]) -> bool:
 
 
 def _compare_step(
-    report: Report, number: int, steps: Sequence[Step], state: State, programs: Programs
+    report: Report, number: int, steps: Sequence[Step], state: State, run: Run
 ) -> None:
     """Run one step and note in `report` what became of it."""
     step = steps[number]
@@ -154,13 +189,13 @@ def _compare_step(
     found = []
     if deviation := STEPS.get((report.scenario, number)):
         report.deviating[number] = deviation.id
-        wanted = _deviating(report.scenario, number, steps)
+        wanted = _deviating(deviation, number, steps, state)
         if wanted == answer(step):
             found.append(f"declared to deviate ({deviation.id}), but does not")
     else:
         report.compared.append(number)
     wanted = _with_rules(report, step, state, wanted)
-    ours, written = programs.run(step, state)
+    ours, written = run(step, state)
     found += compare(wanted, ours, state, named=_is_named(step))
     if written != our_keys(step, ours):
         found.append(f"of our own keys, wrote {sorted(written)}")
@@ -168,9 +203,12 @@ def _compare_step(
     report.differences += (f"step {number}: {difference}" for difference in found)
 
 
-def _deviating(scenario: str, number: int, steps: Sequence[Step]) -> Answer:
+def _deviating(
+    deviation: Deviation, number: int, steps: Sequence[Step], state: State
+) -> Answer:
     """Return the answer that we want of a step which deviates."""
-    deviation = STEPS[scenario, number]
+    if deviation.instead is not None:
+        return replace(deviation.instead(state, answer(steps[number])), ok=deviation.ok)
     if deviation.like is None:
         return Answer(ok=deviation.ok)
     like = replace(answer(steps[deviation.like]), ok=deviation.ok)
@@ -189,4 +227,4 @@ def _with_rules(report: Report, step: Step, state: State, wanted: Answer) -> Ans
 
 def _is_named(step: Step) -> bool:
     """Tell whether the step asks for a certain address, so that no other block may serve it."""
-    return "IP=" in step.get("env", {}).get("CNI_ARGS", "")
+    return step.get("op") == "assign" or "IP=" in step.get("env", {}).get("CNI_ARGS", "")

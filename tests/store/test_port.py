@@ -2,10 +2,10 @@
 
 import pytest
 
-from poolmgr.core.txn import Range, Txn
-from poolmgr.errors import CompactedError
+from poolmgr.core.txn import Fetch, Range, Reading, Txn
+from poolmgr.errors import CompactedError, StoreUnavailableError
 from poolmgr.store.memory import MemoryStore
-from poolmgr.store.port import pages
+from poolmgr.store.port import PAGE_BYTES, pages
 from tests.store.contract import put
 from tests.support.counting import CountingStore
 
@@ -56,3 +56,52 @@ def test_pages_whose_revision_goes_away_end_with_an_error(store: MemoryStore):
 
     with pytest.raises(CompactedError):
         next(reader)
+
+
+def test_pages_grow_until_they_are_full(store: MemoryStore):
+    for n in range(100):
+        put(store, {f"/r/{n:03}": "x" * (PAGE_BYTES // 25)})
+
+    read = list(pages(store, RANGE))
+
+    assert [len(page.items) for page in read] == [16, 25, 25, 25, 9]
+
+
+def test_a_page_that_does_not_come_is_asked_for_again_with_few_keys(store: MemoryStore):
+    class Clogged(CountingStore):
+        def read(self, fetch: Fetch, **arguments) -> Reading:
+            reading = super().read(fetch, **arguments)
+            (page,) = reading.ranges.values()
+            if sum(kv.value == b"large" for _, kv in page.items) > 16:
+                raise StoreUnavailableError("too large")
+            return reading
+
+    for n in range(100):
+        put(store, {f"/r/{n:03}": "large" if 50 <= n < 90 else ""})
+
+    read = list(pages(Clogged(store), RANGE, page_size=40))
+
+    assert [key for page in read for key, _ in page.items] == [f"/r/{n:03}" for n in range(100)]
+    assert [len(page.items) for page in read] == [16, 40, 16, 16, 12]
+
+
+def test_when_few_keys_do_not_come_either_there_is_no_answer(store: MemoryStore):
+    class Broken(CountingStore):
+        def read(self, fetch: Fetch, **arguments) -> Reading:
+            self.reads += 1
+            raise StoreUnavailableError("no answer")
+
+    broken = Broken(store)
+
+    with pytest.raises(StoreUnavailableError):
+        list(pages(broken, RANGE))
+    assert broken.reads == 1
+
+
+def test_pages_of_an_older_revision_are_read_as_of_it(store: MemoryStore):
+    revision = put(store, {"/r/a": "old"})
+    put(store, {"/r/a": "new", "/r/b": "new"})
+
+    (page,) = pages(store, RANGE, revision=revision)
+
+    assert [(key, kv.value) for key, kv in page.items] == [("/r/a", b"old")]

@@ -1,47 +1,76 @@
 """
-Rivals: many engines of several hosts on one store that fails, and what each may count on.
+Rivals: hosts that ask one store for addresses at the same time, and what each may count on.
 
-Every call has an engine of its own, as without an agent, and every operation of its store lets
-others in: before and after it, whole calls of other engines may run. So one thread and one seed
-make any nesting of calls, and make it again.
+A call is begun, which notes what its owners can no longer rely on; it is run on some engine, which
+may die on the way; and its answer is booked, which notes what they rely on from then on.
 """
 
 import json
-import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from poolmgr.cidr import IPAddress, network, parse_address, parse_network
+from poolmgr.cidr import IPAddress, IPNetwork, contains, network, parse_address, parse_network
 from poolmgr.core import records
+from poolmgr.core.block import WINDOWS_RESERVED_HANDLE
+from poolmgr.core.flaws import Flaw
+from poolmgr.core.outcome import Assigned, Outcome, Released
 from poolmgr.core.request import (
     AssignIP,
     Attachment,
     AutoAssign,
+    ClaimAffinities,
+    CollectCold,
+    EnsureBlock,
     Release,
     ReleaseAffinities,
     ReleaseByHandle,
     ReleaseIPs,
+    Request,
+    SetConfig,
+    SetOwner,
 )
-from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, Txn
-from poolmgr.errors import CommitUnknownError, PoolmgrError, StoreUnavailableError
+from poolmgr.core.txn import EPOCH_KEY, Fetch
+from poolmgr.errors import CorruptStateError, PoolmgrError
 from poolmgr.ipam import IPAM
 from poolmgr.store.memory import Faults, MemoryStore
 from tests.support.world import EVERYTHING, NOON_NS, World, stored_resource
 
 HOSTS = ("node-a", "node-b", "node-c")
-POOLS = {"p4": ("10.0.0.0/26", 29), "p6": ("fd00::/122", 125)}
-"""Name -> 64 addresses, and the prefix length of their blocks of 8."""
+POOLS = {
+    "p4": ("10.0.0.0/27", (29, 28, 30), "all()"),
+    "p6": ("fd00::/123", (125, 124, 126), "all()"),
+    "q4": ("10.1.0.0/28", (30, 29), "rack == 'r1'"),
+}
+"""Name -> addresses, block sizes it may be made with, and nodes it selects."""
 
 FAULTS = ("lost_ack", "late", "never_applied", "conflict")
-FAULTY_COMMITS = range(20, 4000)
-"""The first ones set up the world."""
+CAP = 2
+"""Addresses per family that a handle called capped-… may hold."""
 
-COOLDOWN_S = 2
+NOBODY = "nobody"
+"""Owner of addresses that are assigned without a handle."""
+
+SESSIONS = "/poolmgr/v1/session/"
+FOR_EVER_S = 3600.0
 
 Owner = Attachment | str
 """An attachment, or a handle of the library's."""
+
+
+class FailingStore(MemoryStore):
+    """A store whose next commit can be made to fail."""
+
+    def __init__(self, delay: int = 0) -> None:
+        self._planned: dict[str, set[int]] = {kind: set() for kind in FAULTS}
+        super().__init__(Faults(**self._planned, delay=delay))
+
+    def fail_next(self, kind: str) -> None:
+        self._planned[kind].add(self._commits + 1)
+
+    def fail(self, kind: str, numbers: Iterable[int]) -> None:
+        self._planned[kind] |= set(numbers)
 
 
 @dataclass(eq=False)
@@ -50,15 +79,15 @@ class Promise:
     What an owner may count on.
 
     Attributes:
-        sure: Addresses it was told to have and has not given back.
-        exact: It holds nothing else.
+        sure: Addresses it was told to have and has not given back -> their sequence numbers.
+        exact: It holds nothing else while no call of it is under way.
         lives: How often it was deleted; ADDs of an earlier life were killed before the DEL.
         leaving: Its DEL is under way.
-        busy: Calls under way; a handle has one at a time.
+        busy: Calls of this life under way.
     """
 
     host: str
-    sure: set[IPAddress] = field(default_factory=set)
+    sure: dict[IPAddress, int] = field(default_factory=dict)
     exact: bool = True
     lives: int = 0
     leaving: bool = False
@@ -66,244 +95,243 @@ class Promise:
 
 
 @dataclass(eq=False)
-class Porous:
-    """A store whose operations let others in, and that is out of reach now and then."""
+class Call:
+    """
+    A request under way.
 
-    store: MemoryStore
-    between: Callable[[], None]
-    cut_off: Callable[[], bool] = lambda: False
-    has_read: bool = False
+    Attributes:
+        lives: Owners -> their lives when it was begun.
+        before: What the only owner was sure of then.
+        alive: Whether the caller still waits.
+        died: Whether an engine died over it, so that its answer may miss what that one did.
+    """
 
-    def read(self, fetch, *, timeout_s=2.0, revision=None):
-        self._reach()
-        found = self.store.read(fetch, timeout_s=timeout_s, revision=revision)
-        self.has_read = True
-        self.between()
-        return found
-
-    def commit(self, txn, *, timeout_s=2.0):
-        self._reach()
-        try:
-            return self.store.commit(txn, timeout_s=timeout_s)
-        finally:
-            self.between()
-
-    def close(self):
-        """Nothing is connected."""
-
-    def _reach(self):
-        self.between()
-        if self.cut_off():
-            raise StoreUnavailableError("out of reach for a moment")
+    host: str
+    request: Request
+    lives: Mapping[Owner, int] = field(default_factory=dict)
+    before: frozenset[IPAddress] = frozenset()
+    alive: bool = True
+    died: bool = False
 
 
 class Rivals:
-    """One run: steps drawn from a seed."""
+    """
+    The hosts, their promises, and the world they share.
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.now_ns, self.deepest, self.blind = NOON_NS, 4, 0.5
-        self.under_way: list[Owner] = []
+    Attributes:
+        now_ns: The time; each host's clock is off by its entry in `skew_ns`.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world, self.now_ns = world, NOON_NS
+        self.skew_ns = dict.fromkeys(HOSTS, 0)
         self.lock = threading.Lock()
-        self.world = World(store=MemoryStore(self._faults()))
-        for name in POOLS:
-            self.put(*_pool(name))
-        self.put(*_reservation())
-        self.put(*self._config())
-        self.promises: dict[Owner, Promise] = {}
+        self.promises: dict[Owner, Promise] = {NOBODY: Promise(HOSTS[0], exact=False)}
+        self.world.put(EPOCH_KEY, b"first")
+        self.first_revision = world.store.read(Fetch()).revision
+        for name, (_, sizes, _) in POOLS.items():
+            self.put_pool(name, sizes[0])
+        self.reserve()
         for host in HOSTS:
-            self.put(*stored_resource("nodes", "Node", host, {}))
-            self.promises[f"library-{host}"] = Promise(host)
+            self.label(host, "r1")
+            self.promises |= {f"{kind}-{host}": Promise(host) for kind in ("library", "capped")}
             for container in (f"{host}-1", f"{host}-2"):
                 for interface in ("eth0", "net1"):
                     at = Attachment(network="net", container=container, interface=interface)
                     self.promises[at] = Promise(host)
 
-    def _faults(self) -> Faults:
-        share = self.random.choice((0.1, 0.2))
-        sets = {
-            kind: {n for n in FAULTY_COMMITS if self.random.random() < share} for kind in FAULTS
-        }
-        return Faults(**sets, delay=self.random.choice((0, 1, 3, 8)))
+    def engine(self, host: str, store) -> IPAM:
+        return IPAM(store, clock=lambda: self.now_ns + self.skew_ns[host])
 
-    def engine(self, host: str) -> tuple[IPAM, Porous]:
-        """Make an engine for one call, and its store."""
-        store = Porous(self.world.store, self.between, lambda: self.random.random() < 0.02)
-        return IPAM(store, clock=lambda: self.now_ns), store
+    # What is asked
 
-    # What happens
-
-    def between(self) -> None:
-        """Let others in, now and then."""
-        if len(self.under_way) < self.deepest and self.random.random() < 0.3:
-            self.step()
-
-    def step(self) -> None:
-        """Do one thing, and others in the middle of it."""
-        self.now_ns += self.random.choice((1, 1_000, 1_500_000_000))
-        owner = self.random.choice([o for o in self.promises if self._is_near(o)])
-        self.under_way.append(owner)
-        draw = self.random.random()
-        if draw < 0.07:
-            self.edit()
-        elif draw < 0.6:
-            self.add(owner)
-        else:
-            self.release(owner)
-        self.under_way.pop()
-
-    def _is_near(self, owner: Owner) -> bool:
-        """Tell whether `owner` may come next: in a call, mostly one of the same container."""
-        if not self.under_way or self.random.random() < 0.1:
-            return True
-        near = self.under_way[-1]
-        return owner == near or str(owner)[:-4] == str(near)[:-4]
-
-    def add(self, owner: Owner) -> None:
-        """
-        Ask for addresses.
-
-        Some callers are killed while they wait; so are all when their DEL comes, but some
-        engines do not notice.
-        """
+    def is_free(self, owner: Owner) -> bool:
+        """Tell whether an owner may ask for addresses: a handle has one call at a time."""
         promise = self.promises[owner]
-        with self.lock:
-            if promise.leaving or (isinstance(owner, str) and promise.busy):
-                return
-            life, before = promise.lives, set(promise.sure)
-        request = self.request(owner)
-        looks = iter(range(self.random.choice((2, 3, 4, 5, 99, 99, 99))))
-        engine, store = self.engine(promise.host)
-        blind, has_read = self.random.random() < self.blind, False
+        return not promise.leaving and (isinstance(owner, Attachment) or not promise.busy)
 
-        def lives() -> bool:
-            nonlocal has_read
-            if promise.lives == life:
-                has_read = store.has_read
-            # The fence counts from an engine's first read; it cannot stop one that reads later.
-            goes_on = promise.lives == life or (blind and has_read)
-            return goes_on and next(looks, None) is not None
+    def auto(
+        self,
+        owner: Owner,
+        families: Sequence[int],
+        count: int = 1,
+        pools: Mapping[int, tuple[str, ...]] | None = None,
+    ) -> Call:
+        """Ask for addresses; an attachment takes one of each family."""
+        count = 1 if isinstance(owner, Attachment) else count
+        wanted = dict.fromkeys(families, count)
+        who = self._who(owner)
+        return self._begin(AutoAssign(count=wanted, pools=pools or {}, **who), owner)
 
-        promise.busy += 1
-        given: set[IPAddress] = set()
-        unknown = False
-        try:
-            given = _assign(engine, request, lives)
-        except PoolmgrError as error:
-            unknown = not error.definite
-        promise.busy -= 1
-        with self.lock:
-            if promise.lives != life:
-                return  # nobody listens any more
-            promise.exact = promise.exact and not unknown
-            promise.sure |= given
-        if isinstance(owner, Attachment):
-            _check_repeated(owner, before, given)
-            if unknown:  # as a runtime does
-                self.delete(owner)
+    def named(self, owner: Owner, *addresses: IPAddress) -> Call:
+        """Ask for these very addresses."""
+        return self._begin(AssignIP(addresses=addresses, **self._who(owner)), owner)
 
-    def request(self, owner: Owner) -> AutoAssign | AssignIP:
-        """Make a request: mostly automatic, sometimes for a named address."""
+    def _who(self, owner: Owner) -> dict:
         host = self.promises[owner].host
         who: dict = {"host": host, "handle": owner, "attributes": {"node": host}}
-        families = self.random.choice(((4,), (6,), (4, 6)))
-        count = dict.fromkeys(families, self.random.choice((1, 3, 12)))
         if isinstance(owner, Attachment):
-            count = dict.fromkeys(families, 1)
-            attributes = {"node": host, "network": owner.network, "interface": owner.interface}
-            who |= {"handle": owner.handle, "attachment": owner, "attributes": attributes}
-        if self.random.random() < 0.1:
-            cidr = parse_network(POOLS["p4" if 4 in families else "p6"][0])
-            return AssignIP(addresses=(cidr[self.random.randrange(64)],), **who)
-        return AutoAssign(count=count, **who)
+            named = {"network": owner.network, "interface": owner.interface}
+            return who | {
+                "handle": owner.handle,
+                "attachment": owner,
+                "attributes": {"node": host} | named,
+            }
+        if owner.startswith("capped"):
+            who["max_per_handle"] = CAP
+        return who | ({"handle": None} if owner == NOBODY else {})
 
-    def release(self, owner: Owner) -> None:
-        """Delete an attachment; give back all or some of what a handle has."""
-        promise = self.promises[owner]
-        if isinstance(owner, Attachment):
-            if not promise.leaving:
-                self.delete(owner)
-        elif not promise.busy:
-            promise.busy += 1
-            if self.random.random() < 0.5:
-                self._release_some(owner)
-            else:
-                promise.sure.clear()
-                self.release_by_handle(owner, ReleaseByHandle(handles=(owner,)))
-            promise.busy -= 1
-
-    def delete(self, at: Attachment) -> None:
-        """Kill the ADDs of an attachment that are under way, and delete it."""
+    def delete(self, at: Attachment) -> Call:
+        """Delete an attachment; whoever waited for its ADDs does so no more."""
         promise = self.promises[at]
         with self.lock:
-            promise.lives, promise.leaving = promise.lives + 1, True
+            promise.lives, promise.leaving, promise.busy = promise.lives + 1, True, 0
             promise.sure.clear()
         handles = (at.handle, at.container)
-        request = ReleaseByHandle(handles=handles, attachment=at, host=promise.host)
-        self.release_by_handle(at, request)
-        promise.leaving, promise.exact = False, True
+        return self._begin(
+            ReleaseByHandle(handles=handles, attachment=at, host=promise.host), at
+        )
 
-    def release_by_handle(self, owner: Owner, request: ReleaseByHandle) -> None:
-        """Release, on the owner's host."""
-        engine, _ = self.engine(self.promises[owner].host)
-        engine.release_by_handle(request)
+    def release_handles(self, *handles: str) -> Call:
+        for handle in handles:
+            self.promises[handle].sure.clear()
+        return self._begin(ReleaseByHandle(handles=handles), *handles)
 
-    def _release_some(self, handle: str) -> None:
-        promise = self.promises[handle]
-        chosen = [a for a in sorted(promise.sure, key=str) if self.random.random() < 0.6]
-        promise.sure -= set(chosen)
-        request = ReleaseIPs(releases=tuple(Release(address=a, handle=handle) for a in chosen))
-        engine, _ = self.engine(promise.host)
-        answer = engine.release_ips(request)
+    def release_ips(
+        self, chosen: Mapping[str, Iterable[IPAddress]], *, numbers: bool = False
+    ) -> Call:
+        """Give back addresses of several handles, with their sequence numbers if so told."""
+        releases = []
+        for handle, addresses in chosen.items():
+            sure = self.promises[handle].sure
+            for address in addresses:
+                number = sure.pop(address, None) if numbers else sure.pop(address, None) and None
+                named = None if handle == NOBODY else handle
+                releases.append(Release(address=address, handle=named, sequence_number=number))
+        return self._begin(ReleaseIPs(releases=tuple(releases)), *chosen)
 
-        # No word of errors: what an unknown commit freed may have a new owner by now.
-        assert (set(chosen), ()) == (set(answer.released), answer.unallocated), answer
+    def other(self, host: str, request: Request, *owners: Owner) -> Call:
+        """Ask what changes nobody's addresses."""
+        return self._begin(request, *owners, host=host)
+
+    def _begin(self, request: Request, *owners: Owner, host: str = "") -> Call:
+        with self.lock:
+            for owner in owners:
+                self.promises[owner].busy += 1
+            before = [address for owner in owners for address in self.promises[owner].sure]
+            return Call(
+                host=host or self.promises[owners[0]].host,
+                request=request,
+                lives={owner: self.promises[owner].lives for owner in owners},
+                before=frozenset(before),
+            )
+
+    # What is answered
+
+    def run(self, call: Call, engine: IPAM) -> None:
+        """Have an engine serve a call, and book its answer."""
+        more: dict = {}
+        if isinstance(call.request, (AutoAssign, AssignIP)):
+            more = {"alive": lambda: call.alive}
+        answer: Outcome | PoolmgrError
+        try:
+            answer = _VERBS[type(call.request)](
+                engine, call.request, timeout_s=FOR_EVER_S, **more
+            )
+        except PoolmgrError as error:
+            answer = error
+        with self.lock:
+            self._book(call, answer)
+
+    def again(self, call: Call) -> Call | None:
+        """Return what a fresh engine is to do after one died over `call`; None = nothing."""
+        if any(self.promises[owner].lives != lives for owner, lives in call.lives.items()):
+            return None  # its owner was deleted meanwhile
+        call.died = True
+        if isinstance(call.request, (AutoAssign, AssignIP)):
+            for owner in call.lives:
+                self.promises[owner].exact = False
+            if call.request.handle is None or not call.alive:
+                for owner in call.lives:
+                    self.promises[owner].busy -= 1
+                return None
+        return call
+
+    def _book(self, call: Call, answer: object) -> None:
+        if any(self.promises[owner].lives != lives for owner, lives in call.lives.items()):
+            return  # nobody listens any more
+        for owner in call.lives:
+            self.promises[owner].busy -= 1
+        assert not isinstance(answer, CorruptStateError), answer
+        match call.request:
+            case AutoAssign() | AssignIP():
+                self._book_assigned(call, answer)
+            case ReleaseByHandle(attachment=Attachment() as at):
+                assert isinstance(answer, Released), answer
+                self.promises[at].leaving, self.promises[at].exact = False, True
+            case ReleaseByHandle():
+                assert isinstance(answer, Released), answer
+            case ReleaseIPs(releases=releases):
+                assert isinstance(answer, Released), answer
+                if not call.lives:
+                    assert () == answer.released
+                elif not call.died and all(r.sequence_number is None for r in releases):
+                    # No word of errors: what an unknown commit freed may have a new owner.
+                    wanted = {release.address for release in releases}
+                    assert (wanted, ()) == (set(answer.released), answer.unallocated), answer
+            case _:
+                assert not isinstance(answer, PoolmgrError) or answer.definite, answer
+
+    def _book_assigned(self, call: Call, answer: object) -> None:
+        (owner,) = call.lives
+        promise = self.promises[owner]
+        if isinstance(answer, PoolmgrError):
+            promise.exact = promise.exact and answer.definite
+            return
+        assert isinstance(answer, Assigned), answer
+        given = {a.address: a.sequence_number for a in answer.allocations}
+        if isinstance(owner, Attachment):
+            families = {address.version for address in given}
+            lost = {a for a in call.before - given.keys() if a.version in families}
+            assert set() == lost, f"{owner} had {lost} and was then given {given}"
+        promise.sure |= given
 
     # What administrators do
 
-    def edit(self) -> None:
-        """Change resources, configuration or epoch, or take blocks from their hosts."""
-        name = self.random.choice(list(POOLS))
-        cidr = parse_network(POOLS[name][0])
-        match self.random.randrange(5):
-            case 0:
-                self.put(*_pool(name, disabled=self.random.random() < 0.5))
-            case 1:
-                some = network(cidr[self.random.randrange(64)], cidr.max_prefixlen - 5)
-                self.put(*_reservation(*self.random.choice(((), (str(some),)))))
-            case 2:
-                self.put(*self._config())
-            case 3:
-                self.put(EPOCH_KEY, self.random.randbytes(4).hex().encode())
-            case _:
-                request = ReleaseAffinities(cidr=cidr)
-                engine, _ = self.engine(HOSTS[0])
-                engine.release_affinities(request)
-
-    def put(self, key: str, value: bytes) -> None:
-        """Write one key, again until it is certain."""
-        store, committed = self.world.store, False
-        while not committed:
-            found = store.read(Fetch(keys=frozenset({key, EPOCH_KEY}))).found
-            stored, epoch = found[key], found[EPOCH_KEY]
-            txn = Txn(
-                expect={key: stored.mod_revision if stored else 0},
-                epoch=epoch.value if epoch else None,
-                puts={key: value},
-            )
-            try:
-                committed = isinstance(store.commit(txn), Committed)
-            except CommitUnknownError:
-                continue
-
-    def _config(self) -> tuple[str, bytes]:
-        value = {
-            "auto_allocate_blocks": True,
-            "strict_affinity": self.random.random() < 0.3,
-            "maxBlocksPerHost": self.random.choice((0, 0, 3)),
-            "ipCooldownSeconds": self.random.choice((0, 0, COOLDOWN_S)),
+    def put_pool(self, name: str, size: int, *, disabled: bool = False) -> None:
+        cidr, _, selector = POOLS[name]
+        spec = {
+            "cidr": cidr,
+            "blockSize": size,
+            "disabled": disabled,
+            "nodeSelector": selector,
         }
-        return records.CONFIG_KEY, json.dumps(value).encode()
+        self.world.put(*stored_resource("ippools", "IPPool", name, spec))
+
+    def pool(self, name: str) -> dict | None:
+        """Return the spec of a pool; None = it is deleted."""
+        raw = self.world.value(records.resource_key("ippools", name))
+        return raw and json.loads(raw)["spec"]
+
+    def delete_pool(self, name: str) -> None:
+        self.world.remove(records.resource_key("ippools", name))
+
+    def create_pool(self, name: str, size: int) -> None:
+        """Make a deleted pool again: with another block size only where none is left."""
+        pool = pool_cidr(name)
+        left = {block.prefixlen for block in self.blocks() if contains(pool, block)}
+        self.put_pool(name, size if left <= {size} else left.pop())
+
+    def blocks(self) -> list[IPNetwork]:
+        return [block.cidr for block in self.world.blocks().values()]
+
+    def reserve(self, *cidrs: IPNetwork) -> None:
+        spec = {"reservedCIDRs": [str(cidr) for cidr in cidrs]}
+        self.world.put(*stored_resource("ipreservations", "IPReservation", "r", spec))
+
+    def label(self, host: str, rack: str) -> None:
+        labels = {"rack": rack}
+        self.world.put(*stored_resource("nodes", "Node", host, {}, labels=labels))
 
     # What is stored
 
@@ -315,19 +343,83 @@ class Rivals:
                 found[_owner(owner)].add(parse_address(address))
         return found
 
-    def settle(self) -> None:
-        """Let late commits arrive, and cold addresses warm up."""
-        for _ in range(12):
-            self.world.store.read(Fetch())
-        self.now_ns += 10 * COOLDOWN_S * 1_000_000_000
+    def check_promises(self) -> None:
+        """Nothing is wrong, and everybody has what he was told to have."""
+        held, wrong = self.held(), self.world.findings()
 
-    def revisions(self) -> Iterator[dict[str, bytes]]:
+        # Deleting a pool leaves its blocks to their owners.
+        assert [] == [finding for finding in wrong if finding.flaw is not Flaw.OUTSIDE_POOLS]
+        assert set() == held.keys() - self.promises.keys()
+        for owner, promise in self.promises.items():
+            has, sure = held.get(owner, set()), promise.sure.keys()
+            assert sure <= has, f"{owner} was promised {sure} and has {has}"
+            if promise.exact and not promise.busy:
+                assert has <= sure, f"{owner} has {has}, not {sure}"
+            most = 1 if isinstance(owner, Attachment) else CAP
+            if isinstance(owner, Attachment) or owner.startswith("capped"):
+                for family in (4, 6):
+                    count = sum(address.version == family for address in has)
+                    assert count <= most, f"{owner} has {has}"
+
+    def check_history(self) -> None:
+        """Nothing is taken from its owner, or given against pools, reservations, affinity."""
+        before: dict[str, bytes] = {}
+        for now in self._revisions():
+            changed = [k for k in before.keys() | now.keys() if before.get(k) != now.get(k)]
+            old = {a: o for key in changed for a, o in owners(before.get(key, b"")).items()}
+            new = {a: o for key in changed for a, o in owners(now.get(key, b"")).items()}
+            given = {a: o for a, o in new.items() if o != old.get(a)}
+            if not any(key.startswith(SESSIONS) for key in changed):  # no DEL is part of it
+                assert set() == given.keys() & old.keys(), f"{given} belonged to {old}"
+            made = {
+                block
+                for key in changed
+                if key not in before and key.startswith(_BLOCKS)
+                if (block := records.block_of_key(key))
+            }
+            for name in {_pool_name(cidr) for cidr in (*made, *map(parse_address, given))}:
+                pool = json.loads(before[records.resource_key("ippools", name)])["spec"]
+                assert not pool["disabled"], f"{given}, {made} left the disabled {name}"
+                wrong = {b for b in made if _pool_name(b) == name} - {
+                    b for b in made if b.prefixlen == pool["blockSize"]
+                }
+                assert set() == wrong
+            if given:
+                reserved = json.loads(before[records.resource_key("ipreservations", "r")])
+                for cidr in map(parse_network, reserved["spec"]["reservedCIDRs"]):
+                    assert [] == [a for a in given if parse_address(a) in cidr]
+            before = now
+
+    def _revisions(self) -> Iterator[dict[str, bytes]]:
         """Iterate over everything that was ever stored, revision by revision."""
         last = self.world.store.read(Fetch()).revision
-        for revision in range(1, last + 1):
+        for revision in range(self.first_revision, last + 1):
             fetch = Fetch(ranges=frozenset({EVERYTHING}))
             page = self.world.store.read(fetch, revision=revision).ranges[EVERYTHING]
             yield {key: found.value for key, found in page.items}
+
+    def check_that_nothing_stays_behind(self, delay: int) -> None:
+        """Every attachment has its DEL, every handle its release; late writes come late."""
+        engine = self.engine(HOSTS[0], self.world.store)
+        attachments = [owner for owner in self.promises if isinstance(owner, Attachment)]
+        for at in attachments:
+            self.run(self.delete(at), engine)
+        self._settle(delay)
+        self.check_promises()
+        handles = [o for o in self.promises if isinstance(o, str) and o != NOBODY]
+        self.run(self.release_handles(*handles), engine)
+        held = self.held().get(NOBODY, set())
+        engine.release_ips(ReleaseIPs(releases=tuple(Release(address=a) for a in held)))
+        self.promises[NOBODY].sure.clear()
+        self.check_promises()
+
+        assert {} == self.held()
+        assert {} == self.world.handles()
+
+    def _settle(self, delay: int) -> None:
+        """Let late commits arrive."""
+        for _ in range(delay + 1):
+            self.world.store.read(Fetch())
 
 
 def owners(raw: bytes) -> dict[str, str]:
@@ -336,16 +428,17 @@ def owners(raw: bytes) -> dict[str, str]:
         return {}
     block = json.loads(raw)
     base = parse_network(block["cidr"]).network_address
-    texts = [
-        "/".join(
-            (a["handle_id"], *(a["secondary"].get(n, "") for n in ("network", "interface")))
-        )
-        if "handle_id" in a
-        else ""
-        for a in block["attributes"] or ()
-    ]
+    texts = [_owner_text(attribute) for attribute in block["attributes"] or ()]
     pairs = ((base + n, i) for n, i in enumerate(block["allocations"]) if i is not None)
     return {str(address): texts[index] for address, index in pairs if texts[index]}
+
+
+def _owner_text(attribute: dict) -> str:
+    if "releasedAt" in attribute or attribute.get("handle_id") == WINDOWS_RESERVED_HANDLE:
+        return ""
+    named = attribute.get("secondary", {})
+    parts = (named.get("network", ""), named.get("interface", ""))
+    return "/".join((attribute.get("handle_id", NOBODY), *parts))
 
 
 def _owner(text: str) -> Owner:
@@ -356,27 +449,31 @@ def _owner(text: str) -> Owner:
     return Attachment(network=network_, container=container, interface=interface)
 
 
-def _assign(
-    engine: IPAM, request: AutoAssign | AssignIP, lives: Callable[[], bool]
-) -> set[IPAddress]:
-    if isinstance(request, AssignIP):
-        return {a.address for a in engine.assign_ip(request, alive=lives).allocations}
-    return {a.address for a in engine.auto_assign(request, alive=lives).allocations}
+def _pool_name(cidr: IPNetwork | IPAddress) -> str:
+    return next(name for name in POOLS if contains(pool_cidr(name), cidr))
 
 
-def _check_repeated(at: Attachment, before: set[IPAddress], given: set[IPAddress]) -> None:
-    families = {address.version for address in given}
-    lost = {address for address in before - given if address.version in families}
-    assert set() == lost, f"{at} had {lost} and was then given {given}"
+def pool_cidr(name: str) -> IPNetwork:
+    return parse_network(POOLS[name][0])
 
 
-def _pool(name: str, *, disabled: bool = False) -> tuple[str, bytes]:
-    cidr, size = POOLS[name]
-    spec = {"cidr": cidr, "blockSize": size, "disabled": disabled}
-    return stored_resource("ippools", "IPPool", name, spec)
+def block_in(name: str, nth: int, length: int) -> IPNetwork:
+    """Return the network around the nth address of a pool; 29 stands for 125, too."""
+    pool = pool_cidr(name)
+    address = pool[nth % pool.num_addresses]
+    return network(address, length if address.version == 4 else length + 96)
 
 
-def _reservation(*cidrs: str) -> tuple[str, bytes]:
-    return stored_resource(
-        "ipreservations", "IPReservation", "r", {"reservedCIDRs": list(cidrs)}
-    )
+_BLOCKS = "/calico/ipam/v2/assignment/"
+_VERBS: Mapping[type, object] = {
+    AutoAssign: IPAM.auto_assign,
+    AssignIP: IPAM.assign_ip,
+    ReleaseByHandle: IPAM.release_by_handle,
+    ReleaseIPs: IPAM.release_ips,
+    ClaimAffinities: IPAM.claim_affinities,
+    ReleaseAffinities: IPAM.release_affinities,
+    EnsureBlock: IPAM.ensure_block,
+    CollectCold: IPAM.collect_cold,
+    SetOwner: IPAM.set_owner,
+    SetConfig: IPAM.set_config,
+}

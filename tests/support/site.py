@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from poolmgr.cidr import IPNetwork, parse_address, parse_network
 from poolmgr.cni import verbs
@@ -45,7 +45,7 @@ def literal_block(
     affinity: str | None = "host:node-a",
     number: int = 0,
     numbers: Mapping[int, int] | None = None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """
     Return a block as another program stores it.
 
@@ -189,7 +189,8 @@ class Site(Cluster):
         """Run a CNI ADD and return its address."""
         args = Args(address=parse_address(address)) if address else Args()
         call = _call(Command.ADD, container, args=args, **keys)
-        (found,) = verbs.add(call, node, self.ipam())["ips"]
+        result: Any = verbs.add(call, node, self.ipam())
+        (found,) = result["ips"]
         return found["address"].partition("/")[0]
 
     def delete(self, container: str, *, node: str = "node-a") -> None:
@@ -229,9 +230,7 @@ class Site(Cluster):
 
 def _call(command: Command, container: str, **keys) -> Call:
     attachment = Attachment(network="net1", container=container, interface="eth0")
-    return Call(
-        command=command, version="1.0.0", network="net1", attachment=attachment, **keys
-    )
+    return Call(command=command, version="1.0.0", network="net1", attachment=attachment, **keys)
 
 
 def at_once(*jobs: Callable[[], T]) -> list[T]:
@@ -240,21 +239,15 @@ def at_once(*jobs: Callable[[], T]) -> list[T]:
         return [future.result() for future in [threads.submit(job) for job in jobs]]
 
 
-def assert_valid(block: Mapping[str, object]) -> None:
+def assert_valid(block: Mapping[str, Any]) -> None:
     """Check what Calico's audit checks of a stored block (RI-20)."""
-    cidr = parse_network(str(block["cidr"]))
-    taken = {n: i for n, i in enumerate(_list(block["allocations"])) if i is not None}
-    free = _list(block["unallocated"])
+    cidr, free = parse_network(block["cidr"]), block["unallocated"]
+    taken = {n: i for n, i in enumerate(block["allocations"]) if i is not None}
 
-    assert set(range(len(_list(block["attributes"])))) == set(taken.values())
+    assert set(range(len(block["attributes"]))) == set(taken.values())
     assert sorted(set(free)) == sorted(free)
     assert set(free).isdisjoint(taken)
     assert cidr.num_addresses == len(free) + len(taken)
-
-
-def _list(value: object) -> list:
-    assert isinstance(value, list)
-    return value
 
 
 def subnets(pool: str, length: int) -> list[IPNetwork]:

@@ -1,0 +1,168 @@
+"""Questions about everything: counts and findings of one revision, in pages."""
+
+import json
+import threading
+from collections import Counter
+
+import pytest
+
+from poolmgr.cidr import parse_network
+from poolmgr.core import records
+from poolmgr.core.flaws import Flaw
+from poolmgr.core.txn import Txn
+from poolmgr.errors import CompactedError, StoreUnavailableError
+from poolmgr.store.memory import MemoryStore
+from poolmgr.survey import Audit, utilization
+from tests.support.counting import CountingStore
+from tests.support.facts import block_of, stored_block
+from tests.support.poolctl import put
+from tests.support.world import stored_resource
+
+AFFINITY = b'{"state":"confirmed","deleted":false}'
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore()
+
+
+def pools(**cidrs: str) -> dict[str, bytes]:
+    return dict(stored_resource("ippools", "IPPool", n, {"cidr": c}) for n, c in cidrs.items())
+
+
+def owned(cidr: str, *handles: str) -> dict[str, bytes]:
+    """A block of node-a, its affinity, and a handle for each of its first addresses."""
+    count = f'{{"block":{{"{cidr}":1}},"deleted":false}}'.encode()
+    return {
+        **stored_block(block_of(cidr, *handles)),
+        records.affinity_key("node-a", parse_network(cidr)): AFFINITY,
+        **{records.handle_key(name): count for name in handles},
+    }
+
+
+def many(store, count: int = 200) -> None:
+    """Store so many sound blocks with a handle each, in a pool."""
+    put(store, pools(p="10.0.0.0/8"))
+    cidrs = parse_network("10.0.0.0/16").subnets(new_prefix=29)
+    for at, cidr in zip(range(count), cidrs, strict=False):
+        put(store, owned(str(cidr), f"c{at}"))
+
+
+def test_everything_is_counted(memory):
+    many(memory)
+
+    used = utilization(memory, keep_blocks=False)
+
+    assert [("p", 200)] == [(pool.name, pool.usage.in_use) for pool in used.counts.pools]
+    assert 202 == used.revision
+
+
+def test_blocks_are_kept_when_asked_for(memory):
+    put(memory, pools(p="10.0.0.0/24"))
+    put(memory, owned("10.0.0.0/26", "a") | owned("10.9.0.0/26", "b"))
+
+    kept, lean = utilization(memory).counts, utilization(memory, keep_blocks=False).counts
+
+    assert ["10.0.0.0/26"] == [str(block.cidr) for block in kept.pools[0].blocks]
+    assert ["10.9.0.0/26"] == [str(block.cidr) for block in kept.orphans]
+    assert ((), ()) == (lean.pools[0].blocks, lean.orphans)
+    assert kept.pools[0].usage == lean.pools[0].usage
+
+
+def test_what_does_not_decode_is_named_and_not_counted(memory):
+    junk = [
+        records.resource_key("ippools", "junk"),
+        records.resource_key("ipreservations", "junk"),
+        records.block_key(parse_network("10.0.0.64/26")),
+        records.block_key(parse_network("fd00::/122")),
+    ]
+    put(memory, pools(p="10.0.0.0/24") | owned("10.0.0.0/26", "a"))
+    put(memory, dict.fromkeys(junk, b"junk"))
+
+    used = utilization(memory)
+
+    assert junk == [error.key for error in used.unreadable]
+    assert [1] == [pool.usage.in_use for pool in used.counts.pools]
+
+
+def test_a_sound_store_has_no_finding_and_all_of_it_is_checked(memory):
+    many(memory)
+
+    check = Audit(memory)
+
+    assert [] == [*check]
+    assert check.checked == Counter(
+        pools=1, blocks=200, addresses=200, affinities=200, handles=200
+    )
+
+
+def test_findings_are_of_one_revision_whatever_is_written_meanwhile(memory):
+    many(memory)
+    check = Audit(memory)
+    key = records.block_key(parse_network("10.0.0.8/29"))
+
+    memory.commit(Txn(expect={}, deletes=frozenset({key})))
+    now = Audit(memory)
+
+    assert [] == [*check]
+    assert {Flaw.AFFINITY_WITHOUT_BLOCK, Flaw.HANDLE_WITHOUT_ADDRESS} == {f.flaw for f in now}
+    assert check.revision + 1 == now.revision
+
+
+@pytest.mark.parametrize("ask", [lambda store: [*Audit(store)], utilization])
+def test_a_revision_that_is_compacted_away_is_said_so(memory, ask):
+    many(memory)
+
+    class Compacting(CountingStore):
+        def read(self, fetch, **arguments):
+            reading = super().read(fetch, **arguments)
+            if self.reads == 3:
+                put(memory, {"/other": b""})
+                memory.compact(reading.revision + 1)
+            return reading
+
+    with pytest.raises(CompactedError, match="revision 202 was compacted away"):
+        ask(Compacting(memory))
+
+
+def test_there_is_no_answer_after_the_deadline(memory):
+    many(memory)
+
+    with pytest.raises(StoreUnavailableError, match="not all was read in 0 s"):
+        utilization(memory, timeout_s=0)
+
+
+def test_no_thread_is_left_when_an_audit_is_dropped(memory):
+    put(
+        memory, {records.block_key(parse_network(f"10.0.{n}.0/26")): b"junk" for n in range(99)}
+    )
+    before = threading.active_count()
+
+    findings = iter(Audit(memory))
+    next(findings)
+    findings.close()
+
+    assert before == threading.active_count()
+
+
+def test_blocks_of_4096_addresses_after_small_ones_are_read(store):
+    # 40 of them are more than an answer of etcd may hold.
+    put(store, pools(p="10.0.0.0/8"))
+    for at in range(20):
+        put(store, owned(f"10.0.{at}.0/32", f"c{at}"))
+    value = {
+        "allocations": [*range(4096)],
+        "unallocated": [],
+        "attributes": [
+            {"handle_id": f"{n:064x}", "secondary": {"pod": f"{n:0130}"}} for n in range(4096)
+        ],
+    }
+    for at in range(40):
+        cidr = f"10.{at + 100}.0.0/20"
+        raw = json.dumps({"cidr": cidr, "affinity": None, **value}, separators=(",", ":"))
+        put(store, {records.block_key(parse_network(cidr)): raw.encode()})
+
+    used = utilization(store)
+
+    assert 20 + 40 * 4096 == used.counts.pools[0].usage.in_use
+    assert () == used.unreadable
