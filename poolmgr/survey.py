@@ -25,7 +25,7 @@ from poolmgr.core.records import BLOCKS, CONFIG_KEY, decode_resource, resource_r
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.txn import Fetch, Page, Range, Reading
 from poolmgr.errors import CompactedError, CorruptStateError, StoreUnavailableError
-from poolmgr.store.port import Store, pages
+from poolmgr.store.port import PAGE_KEYS, Store, pages
 
 TIMEOUT_S = 60.0
 """By default: enough for a million addresses with their handles, several times over."""
@@ -148,11 +148,10 @@ class _Reader:
             StoreUnavailableError: There is no answer in time.
         """
         revision = self.first.revision
-        limit = {"page_size": _BLOCKS_AT_ONCE} if range_ in BLOCKS.values() else {}
         found = pages(
             self._store,
             range_,
-            **limit,
+            page_size=_BLOCKS_AT_ONCE if range_ in BLOCKS.values() else PAGE_KEYS,
             timeout_s=self._page_timeout_s,
             revision=revision,
         )

@@ -140,7 +140,7 @@ def test_no_thread_is_left_when_an_audit_is_dropped(memory):
 
     findings = iter(Audit(memory))
     next(findings)
-    findings.close()
+    del findings
 
     assert before == threading.active_count()
 

@@ -19,13 +19,13 @@ Rules:
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from poolmgr.api import IPPool, IPReservation, Node
 from poolmgr.cidr import IPNetwork, contains
 from poolmgr.core import records
 from poolmgr.core.affinity import Affinity, Claimant
-from poolmgr.core.block import Attribute, Block, collect
+from poolmgr.core.block import Block, collect
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.handle import Handle
 from poolmgr.core.pools import Candidate, Criteria, Selection, select
@@ -33,12 +33,12 @@ from poolmgr.core.reservation import AddressSet
 from poolmgr.core.session import Session
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Range, Txn
+from poolmgr.core.values import Encoder, Value
 from poolmgr.errors import CorruptStateError
 
 POOLS = records.resource_range("ippools")
 RESERVATIONS = records.resource_range("ipreservations")
 
-Value = Block | Affinity | Handle | Session | IPAMConfig
 T = TypeVar("T")
 R = TypeVar("R", IPPool, IPReservation)
 
@@ -82,9 +82,9 @@ class Draft:
         self._affinities: dict[str, bool] = {}
         self._expect: dict[str, int] = {}
         self._unchanged: dict[Range, int] = {}
-        self._encoded: dict[int, tuple[Value, bytes]] = {}
-        self._weights: dict[int, tuple[Value | Attribute, int]] = {}
+        self._encoder = Encoder()
         self._selections: dict[tuple[str, int], tuple[Criteria, Selection]] = {}
+        self._unreadable: dict[str, str] = {}
         self._full: set[str] = set()
         self._spent: set[str] = set()
         self.views: dict[tuple[Claimant, int], OwnView] = {}
@@ -94,8 +94,8 @@ class Draft:
         copy = Draft(self._snapshot, self.now_ns)
         # Shared: what is known of the snapshot and of values does not change.
         copy._facts, copy._decoded, copy._full = self._facts, self._decoded, self._full
-        copy._encoded, copy._collected = self._encoded, self._collected
-        copy._weights, copy._selections = self._weights, self._selections
+        copy._encoder, copy._collected = self._encoder, self._collected
+        copy._selections, copy._unreadable = self._selections, self._unreadable
         copy._spent, copy.views = self._spent, self.views
         copy._written = dict(self._written)
         copy._affinities = dict(self._affinities)
@@ -199,7 +199,8 @@ class Draft:
         """
         name = criteria.host, criteria.family
         if name not in self._selections or self._selections[name][0] != criteria:
-            self._selections[name] = criteria, select(self.pools(), criteria)
+            selection = select(self.pools(), criteria, unreadable=self._unreadable)
+            self._selections[name] = criteria, selection
         return self._selections[name][1]
 
     def reserved(self) -> AddressSet:
@@ -321,7 +322,9 @@ class Draft:
         if not self._expect and not self._unchanged:
             return None
         epoch = self._stored(EPOCH_KEY)
-        puts = {key: self._encode(v) for key, v in self._written.items() if v is not None}
+        puts = {
+            key: self._encoder.encode(v) for key, v in self._written.items() if v is not None
+        }
         absent = {key for key, value in self._written.items() if value is None}
         if epoch is None and puts:
             puts[EPOCH_KEY] = epoch_seed
@@ -342,29 +345,7 @@ class Draft:
     def at_most_bytes(self) -> int:
         """Return a size that the transaction does not exceed; cheaper than making it."""
         keys = sum(map(len, self._expect)) * 4
-        return keys + sum(map(self._weight, self._written.values()))
-
-    def _weight(self, value: Value | Attribute | None) -> int:
-        """Return a size that a value does not exceed once it is written."""
-        if value is None:
-            return 0
-        if id(value) not in self._weights:
-            match value:
-                case Block():
-                    weight = 1000 + 80 * value.size + sum(map(self._weight, value.attributes))
-                case Attribute():
-                    weight = 100 + 6 * len(repr(value))  # an escaped character takes six bytes
-                case _:
-                    weight = len(self._encode(value))
-            self._weights[id(value)] = (value, weight)
-        return self._weights[id(value)][1]
-
-    def _encode(self, value: Value) -> bytes:
-        # By identity: a batch encodes each value once, not once per request. The entry keeps
-        # the value alive.
-        if id(value) not in self._encoded:
-            self._encoded[id(value)] = (value, _encode(value))
-        return self._encoded[id(value)][1]
+        return keys + sum(map(self._encoder.at_most_bytes, self._written.values()))
 
     def _stored(self, key: str) -> KeyValue | None:
         self.need(key)
@@ -397,7 +378,10 @@ class Draft:
             except ValueError as error:
                 if kind is IPReservation:
                     raise CorruptStateError(key, str(error)) from error
-                continue  # a pool that nobody can read serves nobody, as in Calico
+                # A pool that nobody can read serves nobody, as in Calico.
+                self._unreadable[key.rpartition("/")[2]] = (
+                    f"its stored value is wrong ({error})"
+                )
 
 
 @lru_cache(maxsize=1024)
@@ -410,19 +394,3 @@ def _decode_node(key: str, raw: bytes) -> Node:
         return Node.from_stored(raw, 0)
     except ValueError as error:
         raise CorruptStateError(key, str(error)) from error
-
-
-def _encode(value: Value) -> bytes:
-    match value:
-        case Block():
-            return records.encode_block(value)
-        case Affinity():
-            return records.encode_affinity(value)
-        case Handle():
-            return records.encode_handle(value)
-        case Session():
-            return records.encode_session(value)
-        case IPAMConfig():
-            return records.encode_config(value)
-        case _:
-            assert_never(value)

@@ -20,6 +20,7 @@ Rules (Calico libcalico-go/lib/ipam/pools.go, determinePools):
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from poolmgr.api import IPPool
 from poolmgr.api.ippool import BLOCK_SIZES, priority
@@ -90,12 +91,18 @@ class Criteria:
     link: LinkPolicy = field(default_factory=LinkPolicy)
 
 
-def select(pools: Sequence[IPPool], criteria: Criteria) -> Selection:
+def select(
+    pools: Sequence[IPPool],
+    criteria: Criteria,
+    *,
+    unreadable: Mapping[str, str] = MappingProxyType({}),
+) -> Selection:
     """
     Judge every pool.
 
     Args:
-        pools: All stored pools, in name order.
+        pools: All stored pools that can be read, in name order.
+        unreadable: The others: name -> what is wrong.
 
     Raises:
         NoMatchingPoolError: A requested pool cannot serve, or no pool serves.
@@ -104,7 +111,7 @@ def select(pools: Sequence[IPPool], criteria: Criteria) -> Selection:
     """
     wanted = _requested(pools, criteria)
     kept: list[Candidate] = []
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str] = {} if wanted is not None else dict(unreadable)
     for pool in pools if wanted is None else wanted:
         reason = _unusable(pool, criteria) or (
             _unselected(pool, criteria) if wanted is None else ""
@@ -125,7 +132,7 @@ def select(pools: Sequence[IPPool], criteria: Criteria) -> Selection:
         kept.sort(key=lambda candidate: -priority(candidate.pool.metadata.annotations))
     if not kept:
         raise NoMatchingPoolError(
-            what if pools else f"{what}: there is no IPPool; create one with poolctl apply",
+            what if reasons else f"{what}: there is no IPPool; create one with poolctl apply",
             reasons,
         )
     return Selection(kept=tuple(kept), reasons=reasons)

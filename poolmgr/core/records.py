@@ -13,9 +13,7 @@ Rules:
    `CorruptStateError`.
 """
 
-import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -24,14 +22,13 @@ from poolmgr.cidr import IPNetwork, parse_network
 from poolmgr.core.affinity import Affinity, AffinityState
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.config import IPAMConfig
+from poolmgr.core.fields import checked, dump, load, optional, texts, unknown_fields, zero
 from poolmgr.core.handle import Handle
 from poolmgr.core.session import Session
 from poolmgr.core.txn import Range
 from poolmgr.errors import CorruptStateError, InvalidRequestError
 
 R = TypeVar("R", bound=Resource)
-T = TypeVar("T")
-
 CONFIG_KEY = "/calico/ipam/v2/config"
 HANDLES = Range.prefix("/calico/ipam/v2/handle/")
 BLOCKS = {4: Range.prefix("/calico/ipam/v2/assignment/ipv4/block/"),
@@ -164,7 +161,7 @@ def encode_block(block: Block) -> bytes:
         },
         "deleted": False,
     }
-    return _dump(value, block.extra)
+    return dump(value, block.extra)
 
 
 def is_full(raw: bytes) -> bool:
@@ -187,24 +184,26 @@ def decode_block(key: str, raw: bytes) -> Block:
         CorruptStateError: It does not decode, is another block, or breaks the invariant of
             core/block.py.
     """
-    value = _load(key, raw)
+    value = load(key, raw)
     try:
         cidr = parse_network(value.pop("cidr"))
         block = Block(
             cidr=cidr,
-            affinity=_optional(value.pop("affinity", None), str),
-            claimed_at=_optional(value.pop("affinity_claim_time", None), str),
-            allocations=tuple(_optional(index, int) for index in value.pop("allocations")),
-            unallocated=tuple(_is(ordinal, int) for ordinal in value.pop("unallocated") or ()),
+            affinity=optional(value.pop("affinity", None), str),
+            claimed_at=optional(value.pop("affinity_claim_time", None), str),
+            allocations=tuple(optional(index, int) for index in value.pop("allocations")),
+            unallocated=tuple(
+                checked(ordinal, int) for ordinal in value.pop("unallocated") or ()
+            ),
             attributes=tuple(_attribute(a) for a in value.pop("attributes", None) or ()),
-            sequence_number=_zero(value, "sequenceNumber", int),
+            sequence_number=zero(value, "sequenceNumber", int),
             sequence_numbers={
-                int(ordinal): _is(number, int)
+                int(ordinal): checked(number, int)
                 for ordinal, number in (
                     value.pop("sequenceNumberForAllocation", None) or {}
                 ).items()
             },
-            extra=_extra(value),
+            extra=unknown_fields(value),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptStateError(key, f"not a block ({error})") from error
@@ -257,24 +256,26 @@ def _attribute_json(attribute: Attribute) -> dict[str, Any]:
 def _attribute(value: dict[str, Any]) -> Attribute:
     value = dict(value)
     return Attribute(
-        handle=_optional(value.pop("handle_id", None), str),
-        secondary=_texts(value.pop("secondary", None)),
-        alternate=_texts(value.pop("alternateOwnerAttrs", None)),
-        released_at=_optional(value.pop("releasedAt", None), str),
+        handle=optional(value.pop("handle_id", None), str),
+        secondary=texts(value.pop("secondary", None)),
+        alternate=texts(value.pop("alternateOwnerAttrs", None)),
+        released_at=optional(value.pop("releasedAt", None), str),
         extra=value,
     )
 
 
 def encode_affinity(affinity: Affinity) -> bytes:
     """Write an affinity."""
-    return _dump({"state": str(affinity.state), "deleted": False}, affinity.extra)
+    return dump({"state": str(affinity.state), "deleted": False}, affinity.extra)
 
 
 def decode_affinity(key: str, raw: bytes) -> Affinity:
     """Read an affinity; an empty value is an old form of a confirmed one."""
-    value = _load(key, raw or b"{}")
+    value = load(key, raw or b"{}")
     try:
-        return Affinity(state=AffinityState(_zero(value, "state", str)), extra=_extra(value))
+        return Affinity(
+            state=AffinityState(zero(value, "state", str)), extra=unknown_fields(value)
+        )
     except (TypeError, ValueError) as error:
         raise CorruptStateError(key, str(error)) from error
 
@@ -283,20 +284,20 @@ def encode_handle(handle: Handle) -> bytes:
     """Write a handle, which is not empty."""
     assert handle.blocks
     blocks = sorted((str(cidr), n) for cidr, n in handle.blocks.items())  # as Go writes a map
-    return _dump({"block": dict(blocks), "deleted": False}, handle.extra)
+    return dump({"block": dict(blocks), "deleted": False}, handle.extra)
 
 
 def decode_handle(key: str, raw: bytes) -> Handle:
     """Read a handle."""
-    value = _load(key, raw)
+    value = load(key, raw)
     try:
         blocks = {
-            parse_network(cidr): _is(n, int)
+            parse_network(cidr): checked(n, int)
             for cidr, n in (value.pop("block", None) or {}).items()
         }
     except (TypeError, ValueError, AttributeError) as error:
         raise CorruptStateError(key, f"not a handle ({error})") from error
-    return Handle(blocks=blocks, extra=_extra(value))
+    return Handle(blocks=blocks, extra=unknown_fields(value))
 
 
 def encode_config(config: IPAMConfig) -> bytes:
@@ -308,23 +309,21 @@ def encode_config(config: IPAMConfig) -> bytes:
         "kubeVirtVMAddressPersistence": config.kubevirt_persistence,
         "ipCooldownSeconds": config.cooldown_s,
     }
-    return _dump({name: value for name, value in fields.items() if value}, config.extra)
+    return dump({name: value for name, value in fields.items() if value}, config.extra)
 
 
 def decode_config(raw: bytes | None) -> IPAMConfig:
     """Read the IPAM configuration; None = the key is absent, which alone means the defaults."""
     if raw is None:
         return IPAMConfig()
-    value = _load(CONFIG_KEY, raw)
+    value = load(CONFIG_KEY, raw)
     try:
         return IPAMConfig(
-            strict_affinity=_zero(value, "strict_affinity", bool),
-            auto_allocate_blocks=_zero(value, "auto_allocate_blocks", bool),
-            max_blocks_per_host=_zero(value, "maxBlocksPerHost", int),
-            kubevirt_persistence=_optional(
-                value.pop("kubeVirtVMAddressPersistence", None), str
-            ),
-            cooldown_s=_zero(value, "ipCooldownSeconds", int),
+            strict_affinity=zero(value, "strict_affinity", bool),
+            auto_allocate_blocks=zero(value, "auto_allocate_blocks", bool),
+            max_blocks_per_host=zero(value, "maxBlocksPerHost", int),
+            kubevirt_persistence=optional(value.pop("kubeVirtVMAddressPersistence", None), str),
+            cooldown_s=zero(value, "ipCooldownSeconds", int),
             extra=value,
         )
     except TypeError as error:
@@ -333,18 +332,18 @@ def decode_config(raw: bytes | None) -> IPAMConfig:
 
 def encode_session(session: Session) -> bytes:
     """Write a session fence."""
-    return _dump({"n": session.n, "deleted": session.deleted}, session.extra)
+    return dump({"n": session.n, "deleted": session.deleted}, session.extra)
 
 
 def decode_session(key: str, raw: bytes | None) -> Session:
     """Read a session fence; None = no DEL has happened on the node yet."""
     if raw is None:
         return Session()
-    value = _load(key, raw)
+    value = load(key, raw)
     try:
         return Session(
-            n=_is(value.pop("n"), int),
-            deleted=tuple(_is(text, str) for text in value.pop("deleted")),
+            n=checked(value.pop("n"), int),
+            deleted=tuple(checked(text, str) for text in value.pop("deleted")),
             extra=value,
         )
     except (KeyError, TypeError) as error:
@@ -357,50 +356,3 @@ def decode_resource(kind: type[R], key: str, raw: bytes, mod_revision: int = 0) 
         return kind.from_stored(raw, mod_revision)
     except ValueError as error:
         raise CorruptStateError(key, str(error)) from error
-
-
-# JSON
-
-
-def _dump(value: Mapping[str, Any], extra: Mapping[str, object]) -> bytes:
-    return json.dumps({**value, **extra}, separators=(",", ":")).encode()
-
-
-def _load(key: str, raw: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise CorruptStateError(key, f"not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise CorruptStateError(key, "not a JSON object")
-    return value
-
-
-def _extra(value: dict[str, Any]) -> dict[str, Any]:
-    value.pop("deleted", None)
-    return value
-
-
-def _texts(value: object) -> dict[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is not an object")
-    return {_is(key, str): _is(text, str) for key, text in value.items()}
-
-
-def _is(value: object, kind: type[T]) -> T:
-    # A bool is an int to Python, but not to Go.
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{value!r} is not of type {kind.__name__}")
-    return value
-
-
-def _zero(value: dict[str, Any], name: str, kind: type[T]) -> T:
-    """Take a field out; absent and null are the zero value, as Go reads them."""
-    found = value.pop(name, None)
-    return kind() if found is None else _is(found, kind)
-
-
-def _optional(value: object, kind: type[T]) -> T | None:
-    return None if value is None else _is(value, kind)

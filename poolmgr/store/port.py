@@ -29,6 +29,9 @@ MAX_REQUEST_BYTES = 1536 * 1024
 PAGE_BYTES = 4 * 1024 * 1024
 """Values in a page: enough that asking takes no time, little to keep in memory."""
 
+PAGE_KEYS = 16_384
+"""Keys in a page: each page costs etcd a walk over all keys that are left, so few are best."""
+
 _FEW = 16  # keys of MAX_REQUEST_BYTES that make no more than 24 MiB; answers may have 32
 _MOST = (
     16_384  # a page costs etcd a walk over all keys that are left, so that few pages are best
@@ -80,7 +83,7 @@ def pages(
     store: Store,
     range_: Range,
     *,
-    page_size: int = _MOST,
+    page_size: int = PAGE_KEYS,
     timeout_s: float = ATTEMPT_TIMEOUT_S,
     revision: int | None = None,
 ) -> Iterator[Page]:

@@ -7,6 +7,7 @@ import pytest
 
 from poolmgr.cidr import ordinal_of, parse_address, parse_network
 from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, HostReserved
+from poolmgr.core.flaws import Flaw
 from poolmgr.core.request import AutoAssign, EnsureBlock, ReleaseAffinities, Use
 from poolmgr.errors import NoMatchingPoolError, PoolExhaustedError
 from tests.behaviours.row import Row, each
@@ -59,13 +60,14 @@ OTHERS, ANY_POOL = map(Row, ("HR-08", "HR-09"))
 ROWS = (NEW, ONE, EMPTY, IN_USE, OTHERS, ANY_POOL, *MANY, *TOO_SMALL)
 
 
-def at_edges(addresses, length: Mapping[int, int] | None = None) -> list[str]:
+def at_edges(addresses) -> list[str]:
     """Return those of the addresses that a Windows host keeps in blocks of 64."""
     return [str(a) for a in addresses if int(a) % 64 in EDGES]
 
 
 @each([NEW])
 def test_what_a_host_keeps_is_stored_with_the_new_block(row, site):
+    site.left = {Flaw.HANDLE_TOO_LOW}  # of Windows' handle alone the audit knows
     site.pool("pool-a", "10.0.0.0/30", 30)
 
     site.ipam().ensure_block(EnsureBlock(host="node-a", reserved={4: TEST}))
@@ -81,6 +83,7 @@ def test_what_a_host_keeps_is_stored_with_the_new_block(row, site):
 
 @each([ONE])
 def test_the_address_between_is_assigned(row, site):
+    site.left = {Flaw.HANDLE_TOO_LOW}  # of Windows' handle alone the audit knows
     site.pool("pool-a", "10.0.0.0/30", 30)
 
     (given,) = site.auto(use=Use.TUNNEL, reserved={4: TEST}).allocations
