@@ -55,6 +55,32 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sticky:
+    """
+    An address that outlives the attachment that holds it.
+
+    Attributes:
+        namespace, identity: Whose it is; together they are one owner.
+        numbered: Whether several may share the identity, each with a slot of its own. Else who
+            comes takes over from who was there: two live pods of one name do not exist.
+        retention_s: How long it is kept once it was released; None = for ever.
+        holder: The pod that asks, for people and for `gone`.
+        gone: Pods of the namespace that are known not to exist any more; their slots are free.
+    """
+
+    namespace: str
+    identity: str
+    numbered: bool = False
+    retention_s: int | None = 86_400
+    holder: str = ""
+    gone: frozenset[str] = frozenset()
+
+
+AddressRange = tuple[IPAddress, IPAddress]
+"""First and last address, both included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AutoAssign:
     """
     Assign addresses from whatever pools serve the host.
@@ -78,6 +104,9 @@ class AutoAssign:
         max_per_handle: Addresses of one family the handle may hold; at the limit the request is
             answered with what the handle holds. 0 = no limit.
         reserved: Family -> addresses kept in every block the request claims.
+        among: Family -> the only addresses that may be assigned, best first, as if each had
+            been named; a family without an entry is assigned from its pools.
+        sticky: Keep the addresses for this owner beyond the attachment, which must be given.
         so_far: Addresses that earlier parts of the same request were given.
     """
 
@@ -94,6 +123,8 @@ class AutoAssign:
     max_blocks: int = 0
     max_per_handle: int = 0
     reserved: Mapping[int, HostReserved] = field(default_factory=dict)
+    among: Mapping[int, tuple[AddressRange, ...]] = field(default_factory=dict)
+    sticky: Sticky | None = None
     so_far: tuple[Allocation, ...] = ()
 
     @property
@@ -187,6 +218,27 @@ class ReleaseIPs:
     """
 
     releases: tuple[Release, ...]
+    so_far: Released | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectGarbage:
+    """
+    Release what attachments of a node hold that do not exist any more.
+
+    Only entries that name this network and this node are looked at; sticky addresses are kept
+    for their owners, those whose retention is over are freed.
+
+    Attributes:
+        valid: Container and interface of each attachment that exists.
+        after: Where an earlier part stopped, a block key.
+        so_far: The answer to earlier parts of the same request.
+    """
+
+    host: str
+    network: str
+    valid: frozenset[tuple[str, str]]
+    after: str = ""
     so_far: Released | None = None
 
 
@@ -310,6 +362,7 @@ Request = (
     | ReleaseIPs
     | ClaimAffinities
     | ReleaseAffinities
+    | CollectGarbage
     | CollectCold
     | SetOwner
     | SetConfig

@@ -39,6 +39,8 @@ class Stepped:
         Args:
             fault: What goes wrong with it: one of FAULTS, or "cut_off".
         """
+        if self.done:
+            return
         self._fault = fault
         self._go.release()
         self._stopped.acquire()
