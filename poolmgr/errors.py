@@ -11,6 +11,7 @@ PoolmgrError                     definite: bool = True
 │   ├── AddressReservedError     .address; an IPReservation, prefix or gateway keeps it
 │   ├── StrictAffinityError      it lies in another host's block, and StrictAffinity is on
 │   ├── StaleReleaseError        handle or sequence number of a release are not those stored
+│   ├── OwnerChangedError        .address; held or stored for somebody else than expected
 │   ├── AttachmentDeletedError   a DEL of the same attachment overtook this ADD
 │   └── CheckFailedError         CNI CHECK: what is stored is not what the runtime recorded
 ├── CorruptStateError            a stored value is unreadable or contradicts itself

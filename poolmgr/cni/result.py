@@ -23,6 +23,7 @@ from poolmgr.errors import (
     CorruptStateError,
     InvalidRequestError,
     NoMatchingPoolError,
+    OwnerChangedError,
     PoolExhaustedError,
     PoolmgrError,
     StaleReleaseError,
@@ -89,6 +90,7 @@ ERRORS: Mapping[type[PoolmgrError], _Row] = {
         105, "ask for an address of this node's blocks, or allow borrowing"
     ),
     StaleReleaseError: _Row(106, "look at its present owner (poolctl ipam show --ip)"),
+    OwnerChangedError: _Row(106, "look at its present owner (poolctl ipam show --ip)"),
     CheckFailedError: _Row(107, "delete the attachment and add it again"),
     CorruptStateError: _Row(110, "nothing was written; repair or remove that key by hand"),
     AttachmentDeletedError: _Row(Code.TRY_AGAIN, "add it again if it is still wanted"),
