@@ -57,6 +57,7 @@ from poolmgr.core.request import (
     AutoAssign,
     ClaimAffinities,
     CollectCold,
+    CollectGarbage,
     EnsureBlock,
     GetConfig,
     HeldBy,
@@ -173,6 +174,10 @@ class IPAM:
     ) -> AffinitiesReleased:
         """Take blocks from their hosts, and say which had to be left alone."""
         return self._ask(request, AffinitiesReleased, timeout_s)
+
+    def collect_garbage(self, request: CollectGarbage, *, timeout_s: float = 30.0) -> Released:
+        """Release what attachments of a node hold that do not exist any more."""
+        return self._ask(request, Released, timeout_s)
 
     def collect_cold(self, request: CollectCold, *, timeout_s: float = 10.0) -> Collected:
         """Free the addresses of a block whose cooldown is over."""

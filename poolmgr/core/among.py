@@ -3,10 +3,10 @@ Assigning the first free of the addresses that a request allows.
 
 Rules:
 
-1. Candidates are tried in the order given, those of a range ascending; each is judged as if it had
-   been named (core/assign_ip.py), but one that is taken or reserved only passes the turn.
-2. A range that reaches outside the enabled pools refuses the request: it is a mistake that would
-   show only when the others are used up.
+1. Candidates are tried in the order given, those of a range ascending; each is judged as if it
+   had been named (core/assign_ip.py), but one that is taken or reserved passes the turn.
+2. A range that reaches outside the enabled pools refuses the request: the mistake would show
+   only when the other candidates are used up.
 3. Under StrictAffinity blocks of other hosts are passed over.
 """
 
@@ -82,7 +82,7 @@ def _stretches(
             end = min(cidr.num_addresses - 1, start + int(last) - int(at))
             yield _Stretch(cidr, candidate, start, end)
             reached = address_at(cidr, end)
-            if reached >= last:
+            if int(reached) >= int(last):
                 break
             at = reached + 1
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from poolmgr.cidr import IPNetwork, address_at, contains
 from poolmgr.core import records
 from poolmgr.core.affinity import Claimant
+from poolmgr.core.among import assign_among
 from poolmgr.core.block import Attribute, Block, HostReserved, auto_assign
 from poolmgr.core.claim import (
     check_gateway,
@@ -34,7 +35,7 @@ from poolmgr.core.claim import (
     own_blocks,
     use_own,
 )
-from poolmgr.core.draft import Draft, Missing, OwnView
+from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.existing import Existing, existing_blocks, is_lost, is_reclaimable, take_over
 from poolmgr.core.grant import (
     add_to_handle,
@@ -46,8 +47,9 @@ from poolmgr.core.grant import (
     one_bridge_pool,
 )
 from poolmgr.core.outcome import Allocation, Assigned
-from poolmgr.core.pools import Candidate, Criteria, Selection, strayed
+from poolmgr.core.pools import Candidate, Criteria, OwnView, Selection, strayed
 from poolmgr.core.request import AutoAssign, Use
+from poolmgr.core.sticky import attach, attributes_of, choose, expire, handles_of, inherit
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     BlockLimitError,
@@ -92,7 +94,7 @@ class _Search:
 
     def take(self, block: Block, candidate: Candidate) -> int:
         """Assign what is missing from `block`, write it, and say how many that were."""
-        missing = self.wanted - len(self.found)
+        missing, block = self.wanted - len(self.found), expire(self.draft, block)
         blocked = self.draft.reserved() | candidate.link.withheld_in(block.cidr)
         after, ordinals = auto_assign(block, missing, self.attribute, blocked=blocked)
         if ordinals:
@@ -167,13 +169,36 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
     who = request.claimant
     affinities = tuple(records.affinity_range(who.host, f, who.kind) for f in families)
     node = () if request.use is Use.LOAD_BALANCER else (_node_key(who),)
-    held = enter(draft, request, keys=node, ranges=affinities)
+    held = enter(draft, request, keys=(*node, *_sticky_keys(request)), ranges=affinities)
     for key in node:
         draft.compare(key)  # a label change may take the node out of a pool
+    if request.sticky is None:
+        return _assign(draft, request, held)
+    handle = choose(draft, request)
+    kept = inherit(draft, request, handle)
+    named = replace(request, handle=handle, attributes=attributes_of(request))
+    answer = _assign(draft, named, (*held, *kept))
+    assert isinstance(answer, Assigned), "with an attachment nothing is cut"
+    attach(draft, request, handle, (a for a in answer.allocations if a not in held))
+    return answer
+
+
+def _sticky_keys(request: AutoAssign) -> tuple[str, ...]:
+    """Return the keys that say what a sticky owner has."""
+    if request.sticky is None or request.attachment is None:
+        return ()
+    handles = (records.handle_key(handle) for handle in handles_of(request))
+    return (records.attachment_key(request.attachment), *handles)
+
+
+def _assign(
+    draft: Draft, request: AutoAssign, held: tuple[Allocation, ...]
+) -> Assigned | AutoAssign:
+    """Assign what is missing of each family."""
     results: list[_Search] = []
     shortfall: dict[int, RefusedError] = {}
     lacking = Fetch()
-    for family in families:
+    for family in sorted(family for family, count in request.count.items() if count):
         search = _Search(
             draft=draft,
             request=request,
@@ -215,6 +240,9 @@ def _search(search: _Search, family: int) -> None:
     draft, request = search.draft, search.request
     if search.wanted:
         search.found.extend(capped(draft, request, family, search.wanted))
+    among = request.among.get(family, ())
+    while among and not search.done:
+        search.found.append(assign_among(draft, request, among))
     if search.done:
         return
     search.own = own_blocks(draft, search.who, family)

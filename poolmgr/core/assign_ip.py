@@ -32,6 +32,7 @@ from poolmgr.core.outcome import Allocation, Assigned
 from poolmgr.core.pools import Candidate, Selection, allows, out_of_service, pool_of
 from poolmgr.core.request import AssignIP
 from poolmgr.core.reservation import AddressSet
+from poolmgr.core.sticky import expire
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     AddressInUseError,
@@ -65,7 +66,7 @@ def plan_assign_ip(draft: Draft, request: AssignIP) -> Assigned:
             )
         try:
             allocations.append(
-                _held_at_cap(draft, request, address) or _assign_one(draft, request, address)
+                _held_at_cap(draft, request, address) or assign_one(draft, request, address)
             )
         except Missing as missing:
             lacking |= missing.fetch
@@ -85,8 +86,15 @@ def _held_at_cap(draft: Draft, request: AssignIP, address: IPAddress) -> Allocat
     return None
 
 
-def _assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocation:
-    who, candidate = request.claimant, _named_candidate(draft, request, address)
+def assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocation:
+    """
+    Assign one address for a request that named it.
+
+    Raises:
+        Missing: More must be known.
+        RefusedError: It cannot be assigned.
+    """
+    who, candidate = request.claimant, named_candidate(draft, request, address)
     _check_not_reserved(draft, request, candidate, address)
     cidr = network(address, candidate.pool.spec.block_size)
     draft.need(
@@ -95,6 +103,7 @@ def _assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocati
         ranges=(records.affinity_range(who.host, cidr.version, who.kind),),
     )
     block = draft.block(cidr)
+    block = None if block is None else expire(draft, block)
     if block is None:
         check_gateway(draft, own_blocks(draft, who, cidr.version), candidate)
         block = claim(draft, who, cidr)
@@ -120,7 +129,14 @@ def _assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocati
     )
 
 
-def _named_candidate(draft: Draft, request: AssignIP, address: IPAddress) -> Candidate:
+def named_candidate(draft: Draft, request: AssignIP, address: IPAddress) -> Candidate:
+    """
+    Return the pool that a named address comes from.
+
+    Raises:
+        Missing: More must be known.
+        NoMatchingPoolError: No enabled pool has it, or the pool cannot serve the request.
+    """
     pools = draft.pools()
     pool = pool_of(pools, address, enabled=True)
     if pool is None:

@@ -16,8 +16,8 @@ Rules:
    them.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
@@ -28,9 +28,10 @@ from poolmgr.core.affinity import Affinity, Claimant
 from poolmgr.core.block import Block, collect
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.handle import Handle
-from poolmgr.core.pools import Candidate, Criteria, Selection, select
+from poolmgr.core.pools import Criteria, OwnView, Selection, select
+from poolmgr.core.request import Attachment
 from poolmgr.core.reservation import AddressSet
-from poolmgr.core.session import Session
+from poolmgr.core.session import Attached, Session
 from poolmgr.core.snapshot import Snapshot
 from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Range, Txn
 from poolmgr.core.values import Encoder, Value
@@ -49,24 +50,6 @@ class Missing(Exception):  # noqa: N818 - a question, not an error
     def __init__(self, fetch: Fetch) -> None:
         super().__init__(fetch)
         self.fetch = fetch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnView:
-    """
-    What a host's own blocks mean to requests that want the same.
-
-    Attributes:
-        own: The blocks the host has affinity for.
-        selection: The pools that serve.
-        mine: Of the blocks those in pools that serve, their pools and keys.
-        strays: Those in pools that no longer select the host.
-    """
-
-    own: tuple[IPNetwork, ...]
-    selection: Selection
-    mine: tuple[tuple[IPNetwork, Candidate, str], ...]
-    strays: tuple[IPNetwork, ...]
 
 
 class Draft:
@@ -168,6 +151,12 @@ class Draft:
         key = records.session_key(host)
         return self._value(key, records.decode_session, Session) or Session()
 
+    def attached(self, attachment: Attachment) -> Attached | None:
+        """Return what sticky address an attachment holds; None = it has none."""
+        return self._value(
+            records.attachment_key(attachment), records.decode_attached, Attached
+        )
+
     def config(self) -> IPAMConfig:
         """Return the IPAM configuration."""
         key = records.CONFIG_KEY
@@ -262,6 +251,15 @@ class Draft:
             for key, value in self._written.items()
             if isinstance(value, Block) and contains(within, value.cidr)
         ]
+
+    def mentions(self, key: str, text: str) -> bool:
+        """Tell whether a stored value has `text` as a string; one without is forgotten."""
+        stored = self._stored(key)
+        if key in self._written or (stored and json.dumps(text).encode() in stored.value):
+            return True
+        if key not in self._expect:
+            self._full.add(key)  # its value need not be kept
+        return False
 
     def is_spent(self, key: str) -> bool:
         """Tell whether an own block is known to need no repair and to have nothing to give."""

@@ -30,6 +30,7 @@ from poolmgr.core.block import Block, HostReserved, time_ns
 from poolmgr.core.claim import claim, is_probed_whole, listed
 from poolmgr.core.draft import Draft
 from poolmgr.core.pools import Candidate
+from poolmgr.core.sticky import has_expired
 
 RECLAIM_AGE_NS = 60 * 1_000_000_000
 """Source: Calico's EmptyBlockMinReclaimAge."""
@@ -88,7 +89,9 @@ def _look(draft: Draft, chunk: list[tuple[str, Candidate]]) -> list[Existing]:
     for key, candidate in chunk:
         cidr = None if draft.is_full(key) else records.block_of_key(key)
         block = None if cidr is None else draft.block(cidr)
-        if block is not None and block.unallocated:
+        if block is not None and (
+            block.unallocated or any(has_expired(e, draft.now_ns) for e in block.attributes)
+        ):
             found.append(Existing(block, candidate))
     return found
 

@@ -2,9 +2,9 @@
 Garbage collection: what attachments of a node hold that do not exist any more.
 
 Theory: a runtime that lost its state (a reboot, a crash) never sends the DEL. It knows what
-exists; of the rest everything goes that this network gave on this node. Borrowed addresses lie in
-blocks of other nodes, so all blocks are read, a part at a time; only those whose text names the
-node are decoded, and none is kept.
+exists; of the rest everything goes that this network gave on this node. Borrowed addresses lie
+in blocks of other nodes, so all blocks are read, a part at a time; only those whose text names
+the node are decoded, and none is kept.
 
 Rules:
 
@@ -16,19 +16,18 @@ Rules:
 4. A part that frees something is a DEL of every attachment of the node (core/session.py).
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from poolmgr.cidr import IPNetwork, address_at
+from poolmgr.cidr import IPAddress, IPNetwork, address_at
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.draft import POOLS, Draft
+from poolmgr.core.grant import count_down
 from poolmgr.core.outcome import Released
 from poolmgr.core.release import free
 from poolmgr.core.request import Attachment, CollectGarbage
 from poolmgr.core.session import EVERY_ATTACHMENT
 from poolmgr.core.sticky import expire, has_expired, is_sticky, leave
-from poolmgr.core.grant import count_down
 from poolmgr.core.txn import EPOCH_KEY, Range
 
 PART = 60
@@ -59,19 +58,83 @@ def plan_collect_garbage(draft: Draft, request: CollectGarbage) -> Released | Co
         return so_far
     keys, after = page
     draft.need(*keys)
-    released, written = list(so_far.released), 0
+    released, written, done = list(so_far.released), 0, request.after
     for key in keys:
-        if written == WRITTEN:
-            break
-        after_key = key
         cidr = records.block_of_key(key)
         if cidr is None or not draft.mentions(key, request.host):
             continue
-        before = len(released)
-        written += _collect(draft, request, cidr, released)
-        assert len(released) >= before
+        if written == WRITTEN:
+            break
+        freed = _collect(draft, request, cidr)
+        done = key
+        if freed is not None:
+            released += freed
+            written += 1
     else:
-        after_key = after
+        done = after
     if written:
         draft.put(session, draft.session(request.host).bump(EVERY_ATTACHMENT))
-    return replace(request, after=after_key, so_far=replace(so_far, released=tuple(released)))
+    return replace(request, after=done, so_far=replace(so_far, released=tuple(released)))
+
+
+def _next_page(draft: Draft, request: CollectGarbage) -> tuple[list[str], str] | None:
+    """Return the keys of the next blocks, and where they end; None = there are no more."""
+    for range_ in records.BLOCKS.values():
+        if request.after >= range_.end:
+            continue
+        start = request.after + "\0" if request.after in range_ else range_.start
+        asked = Range(start=start, end=range_.end, limit=PART, keys_only=True)
+        keys, more = draft.page(asked)
+        return keys, keys[-1] if more else range_.end
+    return None
+
+
+def _collect(draft: Draft, request: CollectGarbage, cidr: IPNetwork) -> list[IPAddress] | None:
+    """Free what nobody has of one block, and say which addresses; None = it was not touched."""
+    block = draft.block(cidr)
+    if block is None:
+        return None
+    gone = [entry for entry in block.attributes if _is_gone(entry, request)]
+    if not gone and not any(has_expired(entry, draft.now_ns) for entry in block.attributes):
+        return None
+    before = _owned(block)
+    expire(draft, block)
+    for entry in gone:
+        now = draft.block(cidr) or block
+        if is_sticky(entry):
+            key = records.attachment_key(_attachment_of(entry))
+            draft.need(key)
+            if draft.exists(key):
+                draft.delete(key)
+            leave(draft, now, entry)
+            continue
+        ordinals = [n for n in range(now.size) if now.attribute_at(n) == entry]
+        free(draft, now, ordinals, host=request.host, bump=False)
+        count_down(draft, entry.owner, cidr, len(ordinals))
+    after = draft.block(cidr)
+    still = set() if after is None else _owned(after)
+    return [address_at(cidr, ordinal) for ordinal in sorted(before - still)]
+
+
+def _owned(block: Block) -> set[int]:
+    entries = (block.attribute_at(n) for n in range(block.size))
+    return {n for n, e in enumerate(entries) if e is not None and e.released_at is None}
+
+
+def _is_gone(entry: Attribute, request: CollectGarbage) -> bool:
+    """Tell whether an entry is the request's, and its attachment does not exist."""
+    of = entry.secondary
+    if (of.get("network"), of.get("node")) != (request.network, request.host):
+        return False
+    at = _attachment_of(entry)
+    if not at.container or (at.container, at.interface) in request.valid:
+        return False
+    return request.until is None or of.get("timestamp", "") <= request.until
+
+
+def _attachment_of(entry: Attribute) -> Attachment:
+    of = entry.secondary
+    network = of.get("network", "")
+    named = (entry.owner or "").removeprefix(f"{network}.")
+    container = of.get("container", "") if is_sticky(entry) else named
+    return Attachment(network=network, container=container, interface=of.get("interface", ""))

@@ -83,6 +83,18 @@ def add_to_handle(draft: Draft, handle: str | None, block: IPNetwork, count: int
         )
 
 
+def count_down(draft: Draft, handle: str | None, block: IPNetwork, count: int) -> None:
+    """Count addresses of a block less for a handle; a handle that counts nothing goes."""
+    stored = None if handle is None else draft.handle(handle)
+    if handle is None or stored is None or not count:
+        return
+    left, key = stored.subtract(block, count), records.handle_key(handle)
+    if left.blocks:
+        draft.put(key, left)
+    else:
+        draft.delete(key)
+
+
 def capped(
     draft: Draft, request: AutoAssign | AssignIP, family: int, wanted: int
 ) -> tuple[Allocation, ...]:

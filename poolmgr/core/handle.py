@@ -32,7 +32,8 @@ class Handle:
 
     def add(self, block: IPNetwork, count: int) -> "Handle":
         """Count `count` further addresses in `block`."""
-        return replace(self, blocks={**self.blocks, block: self.blocks.get(block, 0) + count})
+        blocks = {**self.blocks, block: self.blocks.get(block, 0) + count}
+        return replace(self, blocks=dict(sorted(blocks.items(), key=lambda item: str(item[0]))))
 
     def subtract(self, block: IPNetwork, count: int) -> "Handle":
         """Count `count` addresses less in `block`; the block's entry goes at zero."""

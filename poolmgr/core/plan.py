@@ -32,6 +32,7 @@ from poolmgr.core.assign_ip import plan_assign_ip
 from poolmgr.core.configure import plan_get_config, plan_set_config
 from poolmgr.core.draft import POOLS, Draft, Missing
 from poolmgr.core.ensure import plan_ensure_block
+from poolmgr.core.garbage import plan_collect_garbage
 from poolmgr.core.held import held_by
 from poolmgr.core.link import LinkPolicy
 from poolmgr.core.outcome import Held, Outcome, Refused
@@ -42,6 +43,7 @@ from poolmgr.core.request import (
     AutoAssign,
     ClaimAffinities,
     CollectCold,
+    CollectGarbage,
     EnsureBlock,
     GetConfig,
     HeldBy,
@@ -167,6 +169,7 @@ def _change(
     request: ReleaseByHandle
     | ReleaseIPs
     | ReleaseAffinities
+    | CollectGarbage
     | CollectCold
     | SetOwner
     | SetConfig,
@@ -178,6 +181,14 @@ def _change(
             return plan_release_ips(draft, request)
         case ReleaseAffinities():
             return plan_release_affinities(draft, request)
+        case CollectGarbage():
+            return plan_collect_garbage(draft, request)
+        case _:
+            return _rewrite(draft, request)
+
+
+def _rewrite(draft: Draft, request: CollectCold | SetOwner | SetConfig) -> Outcome:
+    match request:
         case CollectCold():
             return plan_collect(draft, request)
         case SetOwner():
@@ -201,12 +212,15 @@ def _answer(draft: Draft, request: HeldBy | OwnerOf | GetConfig) -> Outcome:
 
 
 def _plan_held_by(draft: Draft, request: HeldBy) -> Held:
-    draft.need(records.CONFIG_KEY, ranges=(POOLS,))
     # On a fork, because a question needs no transaction: what was read is the answer.
-    allocations = held_by(
-        draft.fork(), request.handle, request.attachment, LinkPolicy(), strict=False
-    )
-    return Held(allocations=allocations)
+    look, at = draft.fork(), request.attachment
+    own = () if at is None else (records.attachment_key(at),)
+    look.need(records.CONFIG_KEY, *own, ranges=(POOLS,))
+    found = held_by(look, request.handle, at, LinkPolicy(), strict=False)
+    attached = None if at is None else look.attached(at)
+    if attached is not None:
+        found += held_by(look, attached.handle, at, LinkPolicy(), strict=False)
+    return Held(allocations=found)
 
 
 def _cut(first: Fetch, requests: Sequence[Request], draft: Draft) -> Fetch:

@@ -69,6 +69,24 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnView:
+    """
+    What a host's own blocks mean to requests that want the same.
+
+    Attributes:
+        own: The blocks the host has affinity for.
+        selection: The pools that serve.
+        mine: Of the blocks those in pools that serve, their pools and keys.
+        strays: Those in pools that no longer select the host.
+    """
+
+    own: tuple[IPNetwork, ...]
+    selection: Selection
+    mine: tuple[tuple[IPNetwork, Candidate, str], ...]
+    strays: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
     """
     What a request wants of a pool.

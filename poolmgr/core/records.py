@@ -24,7 +24,8 @@ from poolmgr.core.block import Attribute, Block
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.fields import checked, dump, load, optional, texts, unknown_fields, zero
 from poolmgr.core.handle import Handle
-from poolmgr.core.session import Session
+from poolmgr.core.request import Attachment
+from poolmgr.core.session import Attached, Session
 from poolmgr.core.txn import Range
 from poolmgr.errors import CorruptStateError, InvalidRequestError
 
@@ -101,6 +102,12 @@ def legacy_host_key(host: str) -> str:
     return AFFINITIES["host"].start + _segment("host", host)
 
 
+def attachment_key(attachment: Attachment) -> str:
+    """Return the key that tells what sticky address an attachment holds."""
+    parts = (attachment.network, attachment.container, attachment.interface)
+    return "/poolmgr/v1/attachment/" + "/".join(_segment("attachment", part) for part in parts)
+
+
 def session_key(host: str) -> str:
     """Return the key of a node's session fence."""
     return "/poolmgr/v1/session/" + _segment("host", host)
@@ -166,13 +173,14 @@ def encode_block(block: Block) -> bytes:
 
 def is_full(raw: bytes) -> bool:
     """
-    Tell from its text that a block has no free ordinal and none that cools down.
+    Tell from its text that a block has no free ordinal, and none that will be free by itself.
 
     Neither text can stand in a JSON string, where quotes are escaped; as the name of a field
     that we do not know it can. False = decode it.
     """
     free = _FREE_LIST.findall(raw)
-    return bool(free) and all(free) and b'"releasedAt"' not in raw
+    waits = b'"releasedAt"' in raw or b'"poolmgr-sticky"' in raw
+    return bool(free) and all(free) and not waits
 
 
 @lru_cache(maxsize=256)
@@ -348,6 +356,24 @@ def decode_session(key: str, raw: bytes | None) -> Session:
         )
     except (KeyError, TypeError) as error:
         raise CorruptStateError(key, f"not a session ({error})") from error
+
+
+def encode_attached(attached: Attached) -> bytes:
+    """Write what an attachment holds."""
+    return dump({"handle": attached.handle, "addresses": attached.addresses}, attached.extra)
+
+
+def decode_attached(key: str, raw: bytes) -> Attached:
+    """Read what an attachment holds."""
+    value = load(key, raw)
+    try:
+        return Attached(
+            handle=checked(value.pop("handle"), str),
+            addresses=tuple(checked(text, str) for text in value.pop("addresses")),
+            extra=value,
+        )
+    except (KeyError, TypeError) as error:
+        raise CorruptStateError(key, f"not an attachment ({error})") from error
 
 
 def decode_resource(kind: type[R], key: str, raw: bytes, mod_revision: int = 0) -> R:

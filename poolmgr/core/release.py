@@ -25,10 +25,12 @@ from poolmgr.core import records
 from poolmgr.core.affinity import owner
 from poolmgr.core.block import Block, check_release, release
 from poolmgr.core.draft import POOLS, Draft
+from poolmgr.core.grant import count_down
 from poolmgr.core.held import blocks_of, matches
 from poolmgr.core.outcome import Released
 from poolmgr.core.pools import pool_of, strayed
 from poolmgr.core.request import Release, ReleaseByHandle, ReleaseIPs
+from poolmgr.core.sticky import let_go
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import CorruptStateError, RefusedError
 
@@ -53,7 +55,8 @@ def plan_release_by_handle(
     if request.host:
         node = [records.resource_key("nodes", request.host)]
     if request.attachment is not None:
-        session = [records.session_key(request.host)]
+        at = request.attachment
+        session = [records.session_key(request.host), records.attachment_key(at)]
     draft.need(EPOCH_KEY, records.CONFIG_KEY, *keys, *node, *session, ranges=(POOLS,))
     work = [
         (handle, b.cidr)
@@ -68,10 +71,11 @@ def plan_release_by_handle(
         assert block is not None
         ordinals = _ordinals(block, handle, request)
         freed += [address_at(block.cidr, ordinal) for ordinal in ordinals]
-        _write(draft, block, ordinals, host=request.host, bump=False)
-        _count_down(draft, handle, block.cidr, len(ordinals))
+        free(draft, block, ordinals, host=request.host, bump=False)
+        count_down(draft, handle, block.cidr, len(ordinals))
         touched += max(64, block.size)
     if request.attachment is not None:
+        let_go(draft, request.attachment)
         for key in keys:
             draft.compare(key)  # an ADD may land between our look and the fence
         draft.put(session[0], draft.session(request.host).bump(request.attachment.digest))
@@ -129,9 +133,9 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
         handles = Counter(a.owner for n in owned if (a := block.attribute_at(n)) and a.owner)
         draft.need(*(records.handle_key(handle) for handle in handles))
         freed += [address_at(cidr, n) for n in owned]
-        _write(draft, block, owned, host="", bump=True)
+        free(draft, block, owned, host="", bump=True)
         for handle, count in handles.items():
-            _count_down(draft, handle, cidr, count)
+            count_down(draft, handle, cidr, count)
     answer = Released(
         released=tuple(freed), unallocated=tuple(unallocated), errors=tuple(errors)
     )
@@ -175,7 +179,7 @@ def _order(address: IPAddress) -> tuple[int, int]:
     return address.version, int(address)
 
 
-def _write(draft: Draft, block: Block, ordinals: list[int], *, host: str, bump: bool) -> None:
+def free(draft: Draft, block: Block, ordinals: list[int], *, host: str, bump: bool) -> None:
     """
     Free ordinals of a block.
 
@@ -209,15 +213,3 @@ def _strayed(draft: Draft, host: str, cidr: IPNetwork) -> bool:
     draft.compare(records.resource_key("nodes", host))  # the label may come back
     draft.compare_range(POOLS)  # the selector may change
     return True
-
-
-def _count_down(draft: Draft, handle: str, block: IPNetwork, count: int) -> None:
-    stored = draft.handle(handle)
-    if stored is None or not count:
-        return
-    left = stored.subtract(block, count)
-    key = records.handle_key(handle)
-    if left.blocks:
-        draft.put(key, left)
-    else:
-        draft.delete(key)

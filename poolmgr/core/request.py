@@ -231,6 +231,8 @@ class CollectGarbage:
 
     Attributes:
         valid: Container and interface of each attachment that exists.
+        until: Leave alone what was assigned after this time, written as the attribute
+            `timestamp`; None = the caller knows everything that exists.
         after: Where an earlier part stopped, a block key.
         so_far: The answer to earlier parts of the same request.
     """
@@ -238,6 +240,7 @@ class CollectGarbage:
     host: str
     network: str
     valid: frozenset[tuple[str, str]]
+    until: str | None = None
     after: str = ""
     so_far: Released | None = None
 

@@ -58,6 +58,22 @@ class Session:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attached:
+    """
+    What sticky addresses an attachment holds.
+
+    Attributes:
+        handle: Handle id of their owner.
+        addresses: "<address>/<block>" each, for people.
+        extra: Stored fields unknown to us; they survive a rewrite.
+    """
+
+    handle: str
+    addresses: tuple[str, ...]
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
 def admit(
     requests: Sequence[Request], session_of: Callable[[str], Session | None]
 ) -> tuple[Request, ...]:

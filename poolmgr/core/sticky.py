@@ -1,9 +1,9 @@
 """
 Sticky addresses: they stay their owner's while pods come and go.
 
-Theory: a sticky address has a handle of its own, named after its owner, so that calico-ipam's DEL
-and Calico's garbage collection pass it by. Beside it stands an attachment key, by which the DEL of
-the present holder finds it; both change in the same transactions as the address.
+Theory: a sticky address has a handle of its own, named after its owner, so that calico-ipam's
+DEL and Calico's garbage collection pass it by. Beside it stands an attachment key, by which the
+DEL of the present holder finds it; both change in the same transactions as the address.
 
 Rules:
 
@@ -22,15 +22,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from poolmgr.cidr import address_at
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, release, rfc3339, time_ns
 from poolmgr.core.draft import Draft
 from poolmgr.core.grant import count_down
 from poolmgr.core.held import blocks_of, held_by
 from poolmgr.core.outcome import Allocation
-from poolmgr.core.records import Attached
 from poolmgr.core.request import Attachment, AutoAssign, Sticky
+from poolmgr.core.session import Attached
 from poolmgr.errors import AddressInUseError, PoolExhaustedError, StrictAffinityError
 
 TYPE = "poolmgr-sticky"
@@ -104,7 +103,7 @@ def choose(draft: Draft, request: AutoAssign) -> str:
     for first in range(0, MOST_SLOTS if sticky.numbered else 1, SLOTS):
         handles = handles_of(request, first)
         draft.need(*(records.handle_key(handle) for handle in handles))
-        found = _first_free(draft, request, sticky, handles)
+        found = _first_free(draft, sticky, handles)
         if found is not None:
             return found
     raise PoolExhaustedError(
@@ -112,26 +111,26 @@ def choose(draft: Draft, request: AutoAssign) -> str:
     )
 
 
-def _first_free(
-    draft: Draft, request: AutoAssign, sticky: Sticky, handles: Sequence[str]
-) -> str | None:
+def _first_free(draft: Draft, sticky: Sticky, handles: Sequence[str]) -> str | None:
     vacant = None
     for handle in handles:
         draft.compare(records.handle_key(handle))  # somebody may take the slot, or leave it
         entries = [entry for _, entry in _entries(draft, handle)]
         if not entries:
             vacant = vacant or handle
-        elif any(_may_have(entry, request, sticky) for entry in entries):
+        elif any(_may_have(entry, sticky) for entry in entries):
             return handle
     return vacant
 
 
-def _may_have(entry: Attribute, request: AutoAssign, sticky: Sticky) -> bool:
+def _may_have(entry: Attribute, sticky: Sticky) -> bool:
     owner = f"{sticky.namespace}/{sticky.identity}"
     if entry.secondary.get("identity") != owner:
         if sticky.numbered:
             return False
-        raise AddressInUseError("of this owner", entry.owner, note=f"{owner} has the same handle")
+        raise AddressInUseError(
+            "of this owner", entry.owner, note=f"{owner} has the same handle"
+        )
     holder, container = entry.secondary.get("holder"), entry.secondary.get("container")
     return not sticky.numbered or not container or holder in sticky.gone
 
@@ -144,7 +143,7 @@ def _entries(draft: Draft, handle: str) -> Iterator[tuple[Block, Attribute]]:
                 yield block, entry
 
 
-def take_over(draft: Draft, request: AutoAssign, handle: str) -> tuple[Allocation, ...]:
+def inherit(draft: Draft, request: AutoAssign, handle: str) -> tuple[Allocation, ...]:
     """
     Make the request's attachment the holder of what a slot has.
 
@@ -235,9 +234,7 @@ def expire(draft: Draft, block: Block) -> Block:
     for entry in over:
         ordinals = [n for n in range(block.size) if block.attribute_at(n) == entry]
         cooldown_s = draft.config().cooldown_s
-        block = release(
-            block, ordinals, now_ns=draft.now_ns, cooldown_s=cooldown_s, bump=False
-        )
+        block = release(block, ordinals, now_ns=draft.now_ns, cooldown_s=cooldown_s, bump=False)
         draft.put_block(block)
         count_down(draft, entry.handle, block.cidr, len(ordinals))
     draft.compare(records.CONFIG_KEY)  # the cooldown decides whether the address is free

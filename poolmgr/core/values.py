@@ -12,9 +12,9 @@ from poolmgr.core.affinity import Affinity
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.handle import Handle
-from poolmgr.core.session import Session
+from poolmgr.core.session import Attached, Session
 
-Value = Block | Affinity | Handle | Session | IPAMConfig
+Value = Block | Affinity | Handle | Session | Attached | IPAMConfig
 
 
 class Encoder:
@@ -58,6 +58,8 @@ def _encode(value: Value) -> bytes:
             return records.encode_handle(value)
         case Session():
             return records.encode_session(value)
+        case Attached():
+            return records.encode_attached(value)
         case IPAMConfig():
             return records.encode_config(value)
         case _:

@@ -76,8 +76,8 @@ def addresses(found: tuple[Allocation, ...]) -> list[str]:
     return [str(allocation.address) for allocation in found]
 
 
-def test_the_blocks_of_a_handle_are_those_that_exist_in_its_order():
-    assert [SECOND, FIRST] == blocks_of(draft(SECOND, FIRST), ETH0.handle)
+def test_the_blocks_of_a_handle_are_those_that_exist_in_the_order_stored():
+    assert [FIRST, SECOND] == blocks_of(draft(SECOND, FIRST), ETH0.handle)
     assert [] == blocks_of(draft(), ETH0.handle)
     assert [] == blocks_of(draft(FIRST), "unknown")
 

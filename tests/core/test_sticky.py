@@ -1,0 +1,300 @@
+"""Addresses that stay their owner's while pods come and go."""
+
+from dataclasses import replace
+
+import pytest
+
+from poolmgr.core import records
+from poolmgr.core.link import LinkPolicy
+from poolmgr.core.request import (
+    AutoAssign,
+    CollectGarbage,
+    HeldBy,
+    Release,
+    ReleaseByHandle,
+    ReleaseIPs,
+    Sticky,
+)
+from poolmgr.core.sticky import LONGEST_HANDLE, SLOTS, handle_of
+from poolmgr.errors import AddressInUseError, NoMatchingPoolError, StrictAffinityError
+from tests.support.world import World, add, attachment, delete
+
+DAY_NS = 86_400 * 1_000_000_000
+WEB_0 = Sticky(namespace="shop", identity="web-0", holder="web-0")
+POOLED = Sticky(namespace="shop", identity="web", numbered=True)
+
+
+@pytest.fixture
+def world():
+    return (
+        World().pool("p4", "10.0.0.0/28", blockSize=30).pool("p6", "fd00::/120", blockSize=122)
+    )
+
+
+def sticky(container: str, who: Sticky = WEB_0, **more) -> AutoAssign:
+    return add(container, sticky=who, **more)
+
+
+def slot(container: str, holder: str, **more) -> AutoAssign:
+    return sticky(container, replace(POOLED, holder=holder), **more)
+
+
+def sound(world: World) -> bool:
+    return world.findings() == ()
+
+
+def test_it_is_kept_through_a_redeploy_while_others_come_and_go(world):
+    first = world.addresses(sticky("c1", families=(4, 6)))
+    world.ask(delete("c1"))
+    world.addresses(add("other", families=(4, 6)))
+
+    again = world.addresses(sticky("c2", families=(4, 6)))
+
+    assert first == again
+    assert sound(world)
+
+
+def test_asking_again_gives_the_same_and_writes_nothing(world):
+    first = world.addresses(sticky("c1"))
+    before = world.content()
+
+    assert first == world.addresses(sticky("c1"))
+    assert before == world.content()
+
+
+def test_what_is_stored_names_owner_holder_and_retention_but_no_pod(world):
+    (address,) = world.addresses(sticky("c1"))
+    (block,) = world.blocks().values()
+    stored = dict(block.attributes[0].secondary)
+
+    assert "net1.sticky.shop.web-0" == world.owner_of(address)
+    assert {
+        "type": "poolmgr-sticky",
+        "node": "node-a",
+        "network": "net1",
+        "interface": "eth0",
+        "identity": "shop/web-0",
+        "holder": "web-0",
+        "container": "c1",
+        "retention": "86400",
+    } == stored
+    key = records.attachment_key(attachment("c1"))
+    assert f'["{address}/{block.cidr}"]'.encode() in world.value(key)
+
+
+def test_a_new_sandbox_takes_over_before_the_old_ones_del_which_then_changes_nothing(world):
+    first = world.addresses(sticky("c1"))
+
+    second = world.addresses(sticky("c2"))
+    world.ask(delete("c1"))
+
+    assert first == second
+    assert first == [str(a.address) for a in held(world, "c2")]
+    assert None is world.value(records.attachment_key(attachment("c1")))
+    assert sound(world)
+
+
+def held(world: World, container: str):
+    at = attachment(container)
+    return world.ask(HeldBy(handle=at.handle, attachment=at)).allocations
+
+
+def test_it_moves_to_another_node_with_the_old_del_late(world):
+    first = world.addresses(sticky("c1", host="node-a"))
+
+    moved = world.addresses(sticky("c2", host="node-b"))
+    world.ask(delete("c1", host="node-a"))
+    world.addresses(add("other", host="node-a"))
+
+    assert first == moved
+    assert [] == list(held(world, "c1"))
+    assert first == [str(a.address) for a in held(world, "c2")]
+    assert sound(world)
+
+
+def test_under_strict_affinity_it_does_not_leave_its_node(world):
+    world.configure(strict_affinity=True)
+    world.addresses(sticky("c1", host="node-a"))
+    world.ask(delete("c1"))
+
+    assert isinstance(world.refusal(sticky("c2", host="node-b")), StrictAffinityError)
+    assert sound(world)
+
+
+def test_three_replicas_of_one_identity_have_a_slot_each(world):
+    taken = [world.addresses(slot(f"c{n}", f"web-{n}")) for n in range(3)]
+
+    assert 3 == len({address for (address,) in taken})
+    assert {"net1.sticky.shop.web", "net1.sticky.shop.web.1", "net1.sticky.shop.web.2"} == set(
+        world.handles()
+    )
+    assert sound(world)
+
+
+def test_a_rolling_update_takes_the_next_slot_and_then_those_that_were_left(world):
+    (first,), (second,) = (world.addresses(slot(f"c{n}", f"old-{n}")) for n in range(2))
+    (third,) = world.addresses(slot("c2", "new-0"))
+    world.ask(delete("c0"))
+
+    (reused,) = world.addresses(slot("c3", "new-1"))
+
+    assert first == reused
+    assert 3 == len({first, second, third})
+    assert sound(world)
+
+
+def test_a_slot_whose_holder_is_known_to_be_gone_is_free_and_no_other_is(world):
+    (first,), (second,) = (world.addresses(slot(f"c{n}", f"old-{n}")) for n in range(2))
+
+    (third,) = world.addresses(
+        sticky("c2", replace(POOLED, holder="new", gone=frozenset({"old-1"})))
+    )
+
+    assert second == third
+    assert [first] == [str(a.address) for a in held(world, "c0")]
+    assert sound(world)
+
+
+def test_more_slots_than_are_looked_at_together(world):
+    taken = [world.addresses(slot(f"c{n}", f"p{n}"))[0] for n in range(13)]
+
+    assert 13 == len(set(taken))
+
+
+def test_many_slots_are_found_page_by_page():
+    world = World().pool("p4", "10.0.0.0/26", blockSize=26)
+    taken = [world.addresses(slot(f"c{n}", f"p{n}"))[0] for n in range(SLOTS + 3)]
+    world.ask(delete(f"c{SLOTS + 1}"))
+
+    assert [taken[SLOTS + 1]] == world.addresses(slot("late", "late"))
+
+
+def test_once_the_retention_is_over_whoever_needs_the_address_is_given_it():
+    world = World().pool("p4", "10.0.0.0/31", blockSize=31)
+    (first,) = world.addresses(sticky("c1"))
+    world.addresses(add("c2"))
+    world.ask(delete("c1"))
+    kept = world.refusal(add("c3"))
+
+    world.now_ns += DAY_NS + 1_000_000_000
+
+    assert "no address is free" in str(kept)
+    assert [first] == world.addresses(add("c4"))
+    assert {"net1.c2", "net1.c4"} == set(world.handles())
+    assert sound(world)
+
+
+def test_for_ever_is_for_ever():
+    world = World().pool("p4", "10.0.0.0/31", blockSize=31)
+    first = world.addresses(sticky("c1", replace(WEB_0, retention_s=None)))
+    world.addresses(add("c2"))
+    world.ask(delete("c1"))
+    world.now_ns += 10_000 * DAY_NS
+
+    world.refusal(add("c3"))
+
+    assert first == world.addresses(sticky("c4"))
+
+
+def test_a_retention_of_nothing_frees_with_the_del(world):
+    world.addresses(sticky("c1", replace(WEB_0, retention_s=0)))
+
+    world.ask(delete("c1"))
+
+    assert {} == world.handles()
+    assert sound(world)
+
+
+def test_a_full_block_of_another_host_gives_what_has_expired():
+    world = World().pool("p4", "10.0.0.0/31", blockSize=31)
+    (first,) = world.addresses(sticky("c1"))
+    world.addresses(add("c2"))
+    world.ask(delete("c1"))
+    world.now_ns += 2 * DAY_NS
+
+    assert [first] == world.addresses(add("c3", host="node-b"))
+    assert sound(world)
+
+
+def test_releasing_the_address_ends_it(world):
+    world.addresses(sticky("c1"))
+    (allocation,) = held(world, "c1")
+    world.ask(ReleaseIPs(releases=(Release(address=allocation.address),)))
+
+    assert [] == list(held(world, "c1"))
+    assert {} == world.handles()
+    world.ask(delete("c1"))
+    assert None is world.value(records.attachment_key(attachment("c1")))
+    assert sound(world)
+
+
+def test_a_handle_that_somebody_else_made_is_refused(world):
+    world.addresses(sticky("c1"))
+    dotted = Sticky(namespace="shop.web-0", identity="x")
+    other = replace(dotted, namespace="shop", identity="web-0")
+    world.ask(delete("c1"))
+    (block,) = world.blocks().values()
+    entry = block.attributes[0]
+    theirs = replace(entry, secondary={**entry.secondary, "identity": "else/where"})
+    world.put(
+        records.block_key(block.cidr),
+        records.encode_block(replace(block, attributes=(theirs,))),
+    )
+
+    assert isinstance(world.refusal(sticky("c2", other)), AddressInUseError)
+
+
+def test_a_link_that_does_not_fit_any_more_is_refused(world):
+    world.addresses(sticky("c1"))
+    world.ask(delete("c1"))
+
+    refused = world.refusal(sticky("c2", link=LinkPolicy(prefix_length={4: 30})))
+
+    assert isinstance(refused, NoMatchingPoolError)
+
+
+def test_another_interface_of_the_pod_has_an_identity_of_its_own(world):
+    second = Sticky(namespace="shop", identity="web-0.net1", holder="web-0")
+    (eth0,) = world.addresses(sticky("c1"))
+    (net1,) = world.addresses(sticky("c1", second, interface="net1"))
+
+    world.ask(delete("c1", interface="net1"))
+
+    assert eth0 != net1
+    assert [eth0] == [str(a.address) for a in held(world, "c1")]
+    assert sound(world)
+
+
+def test_long_owners_are_hashed_and_stay_apart():
+    long, other = "a" * 200, "a" * 199 + "b"
+    handles = [
+        handle_of("net1", Sticky(namespace="ns", identity=identity), slot)
+        for identity in (long, other)
+        for slot in (0, 1)
+    ]
+
+    assert 4 == len(set(handles))
+    assert all(len(handle) <= LONGEST_HANDLE for handle in handles)
+    assert "net1.sticky.ns.web" == handle_of("net1", Sticky(namespace="ns", identity="web"))
+
+
+def test_a_reboot_frees_its_slots_but_not_the_addresses(world):
+    (first,) = world.addresses(slot("c1", "p1"))
+    (second,) = world.addresses(slot("c2", "p2"))
+
+    freed = world.ask(
+        CollectGarbage(host="node-a", network="net1", valid=frozenset({("c2", "eth0")}))
+    )
+
+    assert () == freed.released
+    assert [first] == world.addresses(slot("c3", "p3"))
+    assert [second] == [str(a.address) for a in held(world, "c2")]
+    assert sound(world)
+
+
+def test_calico_ipams_del_passes_it_by(world):
+    first = world.addresses(sticky("c1"))
+
+    world.ask(ReleaseByHandle(handles=("net1.c1",)))
+
+    assert first == world.addresses(sticky("c2"))
