@@ -30,6 +30,7 @@ from poolmgr.store.etcd3_compat import etcdrpc
 from poolmgr.store.port import pages
 from poolmgr.store.settings import Settings
 from poolmgr.survey import Audit, utilization
+from tests.bench import bench_add, claims
 from tests.support.filler import fill, side_by_side
 
 POOL = IPv4Network("10.128.0.0/10")
@@ -178,7 +179,22 @@ def usage_and_audit(*, quick: bool) -> None:
         compare(f"{of} and handles", etcd.endpoint, both, rounds=3)
 
 
-BENCHES: Mapping[str, Callable[..., None]] = {"usage": usage_and_audit}
+def many_threads(*, quick: bool) -> None:
+    """Assign for one node from many threads, against bare transactions one after another."""
+    del quick  # it is quick anyway
+    with EmbeddedEtcd(fsync=True) as etcd:
+        put_pool(etcd.endpoint)
+        store = EtcdStore(Settings(endpoints=(etcd.endpoint,)))
+        bench_add.measure_library(store)
+        store.close()
+
+
+BENCHES: Mapping[str, Callable[..., None]] = {
+    "usage": usage_and_audit,
+    "claims": claims.measure_claims,
+    "rush": claims.measure_rush,
+    "threads": many_threads,
+}
 """Name -> what to run; `quick` says that a smaller cluster will do."""
 
 
