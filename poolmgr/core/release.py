@@ -112,7 +112,7 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
     draft.need(EPOCH_KEY, records.CONFIG_KEY, ranges=(POOLS,))
     part = request.releases[: PART * 4]
     blocks = locate(draft, {release_.address for release_ in part})
-    chosen = set(list(dict.fromkeys(b.cidr for b in blocks.values() if b is not None))[:PART])
+    chosen = _first_blocks(blocks.values())
     so_far = request.so_far or Released(released=())
     freed, unallocated, errors = (
         list(so_far.released),
@@ -151,6 +151,15 @@ def _mismatch(block: Block, wanted: Release) -> RefusedError | None:
         handle=wanted.handle,
         sequence_number=wanted.sequence_number,
     )
+
+
+def _first_blocks(blocks: Iterable[Block | None]) -> set[IPNetwork]:
+    """Return as many of the blocks as one part touches, at least one."""
+    chosen: dict[IPNetwork, int] = {}
+    for block in blocks:
+        if block is not None and sum(chosen.values()) < PART * 64:
+            chosen[block.cidr] = max(64, block.size)
+    return set(chosen)
 
 
 def locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Block | None]:

@@ -305,3 +305,15 @@ def test_a_del_in_two_large_blocks_is_done_in_two_parts():
 
     assert (2, 2) == (len(outcome.released), world.commits)
     assert 1 == records.decode_session("", world.value(records.session_key("node-a"))).n
+
+
+def test_large_blocks_are_released_a_few_at_a_time():
+    world = World().pool("p4", "10.0.0.0/18", blockSize=21)
+    held = [world.addresses(add(f"c{n}", f"node-{n}"))[0] for n in range(4)]
+    world.commits = 0
+
+    outcome = world.ask(ips(*held))
+
+    assert sorted(held) == sorted(texts(outcome.released))
+    assert 4 == world.commits
+    assert () == world.findings()
