@@ -15,6 +15,7 @@ PoolmgrError                     definite: bool = True
 │   ├── AttachmentDeletedError   a DEL of the same attachment overtook this ADD
 │   └── CheckFailedError         CNI CHECK: what is stored is not what the runtime recorded
 ├── CorruptStateError            a stored value is unreadable or contradicts itself
+├── KubernetesError              .status; the Kubernetes API did not answer what was asked
 └── StoreError
     ├── StoreUnavailableError    nothing was applied; trying again may help
     ├── StoreRefusedError        etcd refuses for good: permission, space, corruption
@@ -167,6 +168,23 @@ class CorruptStateError(PoolmgrError):
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"stored value of {key} is not usable: {why}")
         self.key = key
+
+
+class KubernetesError(PoolmgrError):
+    """
+    The Kubernetes API is down, slow, refuses, or says what cannot be understood.
+
+    Nothing was assigned; that an object does not exist is an answer, not this.
+
+    Attributes:
+        status: The HTTP status; None = there was none.
+    """
+
+    def __init__(
+        self, server: str, what: str, why: str, remedy: str, *, status: int | None = None
+    ) -> None:
+        super().__init__(f"Kubernetes API {server}, {what}: {why}; {remedy}")
+        self.status = status
 
 
 class StoreError(PoolmgrError):

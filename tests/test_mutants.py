@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import MUTANTS, Mutant
+from tests.mutants import MUTANTS
+from tests.support.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("poolmgr", "cli", "tests", "pyproject.toml")

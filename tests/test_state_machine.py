@@ -30,18 +30,9 @@ from poolmgr.core.request import (
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.store.port import Store
 from tests.strategies import MACHINE, MACHINE_LONG, MACHINE_ON_ETCD
-from tests.support.rivals import (
-    FAULTS,
-    HOSTS,
-    NOBODY,
-    POOLS,
-    Call,
-    FailingStore,
-    Owner,
-    Rivals,
-    block_in,
-    pool_cidr,
-)
+from tests.support.failing import FAULTS, FailingStore
+from tests.support.ownership import NOBODY, Owner
+from tests.support.rivals import HOSTS, POOLS, Call, Rivals, block_in, pool_cidr
 from tests.support.stepped import Stepped
 from tests.support.world import World
 
@@ -82,9 +73,7 @@ housekeeping = st.one_of(
     st.builds(ReleaseAffinities, cidr=st.none() | networks, host=hosts, only_empty=booleans),
     st.builds(ReleaseAffinities, cidr=st.builds(pool_cidr, pools)),
     st.builds(ReleaseAffinities, host=hosts, forget_host=st.just(True)),
-    st.builds(
-        EnsureBlock, host=hosts, reserved=families.map(lambda f: dict.fromkeys(f, KEPT))
-    ),
+    st.builds(EnsureBlock, host=hosts, reserved=families.map(lambda f: dict.fromkeys(f, KEPT))),
     st.builds(CollectCold, block=networks),
     st.builds(SetConfig, config=configs),
 )

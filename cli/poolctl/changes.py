@@ -158,13 +158,13 @@ class Changes:
             raise RefusedError("does not exist")
         return self._update(seen, resource)
 
-    def label(self, node: Node) -> str:
-        """Store a node; one that exists keeps its other labels and everything else."""
+    def label(self, node: Node, *, only: bool = False) -> str:
+        """Store a node; one that exists keeps its other labels, unless `only`, and all else."""
         seen = self._look(Target.of(node))
         if seen.stored is None:
             return self._create(seen, node)
         old = seen.stored.metadata
-        labels = {**old.labels, **node.metadata.labels}
+        labels = {**({} if only else old.labels), **node.metadata.labels}
         metadata = old.model_copy(update={"labels": labels})
         return self._write(seen, seen.stored.model_copy(update={"metadata": metadata}))
 

@@ -1,8 +1,10 @@
 """What the global options say: which etcd, and how long to wait for it."""
 
 import contextlib
+import copy
 import os
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +41,35 @@ class Session:
             named.insert(0, "--etcd-endpoints")
         self._named_by = named[0] if named else ""
         self._deadline = time.monotonic() + timeout_s
+        self._netconf: Mapping[str, str] = {}
+        self._followers: list[Session] = []
         self.etcd = ""
 
     @property
     def left_s(self) -> float:
         """Seconds until the run must be over."""
         return max(0.0, self._deadline - time.monotonic())
+
+    def following(self, netconf: Mapping[str, str]) -> "Session":
+        """
+        Return the session at the etcd that our plugin uses with a network configuration.
+
+        Args:
+            netconf: Its `etcd_*` keys; they beat everything else, as they do for the plugin.
+        """
+        if not any(netconf.values()):
+            return self
+        given = f"--config {self._config}" if self._config else ""
+        if self._named_by.startswith("--"):
+            given = self._named_by
+        if given:
+            warn(f"{given} is ignored: the network configuration names the endpoints")
+        other = copy.copy(self)
+        other.__dict__.pop("store", None)
+        other._netconf, other._followers = netconf, []
+        other._config, other._named_by = None, ""
+        self._followers.append(other)
+        return other
 
     @cached_property
     def store(self) -> "Store":
@@ -67,7 +92,7 @@ class Session:
         if config:
             _check_readable(config)
         try:
-            settings, source = settings_from(None, self._environ, config)
+            settings, source = settings_from(self._netconf, self._environ, config)
         except RecursionError as error:
             which = config or "the configuration file"
             raise InvalidRequestError(f"{which} is nested too deeply") from error
@@ -76,6 +101,8 @@ class Session:
 
     def close(self) -> None:
         """Disconnect."""
+        for other in self._followers:
+            other.close()
         if "store" in self.__dict__:
             self.store.close()
 

@@ -1,5 +1,6 @@
 """The commands under `poolctl node`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -39,15 +40,23 @@ def _labels(
 @click.option(
     "--nodename-file", metavar="FILE", help="File that holds the name, as for the CNI plugin."
 )
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help="Take the labels of the Kubernetes node NAME, those of --label added, and no others.",
+)
 @click.pass_obj
 def register(
     session: Session,
     name: str | None,
     labels: dict[str, str],
     nodename_file: str | None,
+    kubeconfig: str | None,
 ) -> None:
     """
     Create the Node resource NAME, or add labels to it.
+
+    With --kubeconfig its labels become those of the Kubernetes node of that name.
 
     Without NAME it is the name that the CNI plugin uses on this host: what is in
     /var/lib/calico/nodename, or else the host's name in lower case.
@@ -57,15 +66,29 @@ def register(
     from poolmgr.api.meta import API_VERSION
     from poolmgr.cni.host import node_name
 
-    naming = {"nodename": name or "", "nodename_file": nodename_file or ""}
+    named = node_name({"nodename": name or "", "nodename_file": nodename_file or ""})
+    if kubeconfig is not None:
+        labels = {**_kubernetes_labels(session, kubeconfig, named), **labels}
     wanted = Node.from_manifest(
         {
             "apiVersion": API_VERSION,
             "kind": Node.kind,
-            "metadata": {"name": node_name(naming), "labels": labels},
+            "metadata": {"name": named, "labels": labels},
         }
     )
-    say(f"{wanted.ref} {Changes(session).label(wanted)}")
+    say(f"{wanted.ref} {Changes(session).label(wanted, only=kubeconfig is not None)}")
+
+
+def _kubernetes_labels(session: Session, kubeconfig: str, node: str) -> Mapping[str, str]:
+    from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+    from poolmgr.nodes import kubernetes_labels
+
+    timeout_s = min(TIMEOUT_S, session.left_s)
+    kubernetes = Kubernetes(Access(kubeconfig=kubeconfig), timeout_s=timeout_s)
+    try:
+        return kubernetes_labels(kubernetes, node)
+    finally:
+        kubernetes.close()
 
 
 @node.command()

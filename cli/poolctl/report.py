@@ -18,7 +18,7 @@ from poolmgr.errors import (
 if TYPE_CHECKING:
     from poolctl.config import Session
 
-REFUSED, USAGE, UNAVAILABLE, UNKNOWN, INTERRUPTED = 1, 2, 3, 4, 130
+REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND, INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 
 def exit_code(error: PoolmgrError) -> int:

@@ -6,16 +6,22 @@ from standard input and the `CNI_*` variables from the environment, as any CNI p
 """
 
 import json
+import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from poolmgr.cni.result import LATEST, VERSIONS, CallError, Code, Json, failure, version_text
 from poolmgr.cni.strict_json import loads
 from poolmgr.cni.wire import FRAME_LIMIT_BYTES, Frame
+
+if TYPE_CHECKING:
+    from poolmgr.cni.netconf import Call
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> NoReturn:
@@ -88,27 +94,53 @@ def _serve(
 
     node = node_name(call.naming)
     settings, _ = settings_from(call.etcd, environ)
+    if call.command in (Command.ADD, Command.CHECK):
+        call = _settled(call)
 
     # The call is sound: only now comes what talks to etcd, most of this process's start.
     from poolmgr.cni import verbs
+    from poolmgr.cni.status import status
+    from poolmgr.cni.witness import Witness
     from poolmgr.ipam import IPAM
     from poolmgr.store.etcd import EtcdStore
 
-    store = EtcdStore(settings)
+    store = Witness(EtcdStore(settings))
     try:
         ipam = IPAM(store, clock=clock)
         left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
         if call.command is Command.ADD:
-            return verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
+            result = verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
+            if text := store.warning(call):
+                _log.warning("%s", text)
+            return result
         if call.command is Command.DEL:
             verbs.delete(call, node, ipam, timeout_s=left_s)
         elif call.command is Command.CHECK:
             verbs.check(call, ipam, timeout_s=left_s)
+        elif call.command is Command.GC:
+            verbs.collect(call, node, ipam, now_ns=clock(), timeout_s=left_s)
         else:
-            verbs.status(store)
+            status(call, node, store)
     finally:
         store.close()
     return None
+
+
+def _settled(call: "Call") -> "Call":
+    """Return the call with annotations; asks the Kubernetes API where it is configured."""
+    from poolmgr.cni.pod import is_looked_up, look_up
+    from poolmgr.cni.wanted import settle
+
+    if not is_looked_up(call):
+        return settle(call)
+
+    from poolmgr.kube.client import Access, Kubernetes
+
+    api = Kubernetes(Access(**(call.kubernetes or {})))
+    try:
+        return settle(call, look_up(call, api))
+    finally:
+        api.close()
 
 
 def _version(conf: bytes) -> str:

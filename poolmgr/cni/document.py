@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from poolmgr.cidr import HOST_PREFIX, IPAddress, parse_address, parse_network
 from poolmgr.cni.result import CallError, Code
 from poolmgr.core.link import Route
+from poolmgr.kube.values import one_per_family, pool
 
 _T = TypeVar("_T")
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
@@ -52,22 +53,9 @@ def _pools(family: int) -> Callable[[list[str]], list[str]]:
     """Make a reader of pool lists: names as they are, CIDRs without host bits."""
 
     def read(entries: list[str]) -> list[str]:
-        return [_pool(entry, family) for entry in entries]
+        return [pool(entry, family) for entry in entries]
 
     return read
-
-
-def _pool(entry: str, family: int) -> str:
-    if not entry:
-        raise ValueError("must not contain an empty string; an empty list selects every pool")
-    if "/" not in entry:
-        return entry
-    cidr = parse_network(entry, strict=False)
-    if cidr.version != family:
-        raise ValueError(
-            f"must hold names or CIDRs of IPv{family} pools; {cidr} is IPv{cidr.version}"
-        )
-    return str(cidr)
 
 
 def _by_family(value: Mapping[str, object], one: Callable[[object, int], _T]) -> dict[int, _T]:
@@ -137,6 +125,21 @@ def _interface_address(value: object) -> IPAddress:
     return parse_address(value.partition("/")[0])
 
 
+def _requested(value: object) -> tuple[IPAddress, ...]:
+    """Read addresses; a prefix length, which other plugins want, is not used."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a list of addresses")
+    return one_per_family([_without_length(item) for item in value])
+
+
+def _without_length(text: str) -> IPAddress:
+    if "/" in text:
+        parse_network(text, strict=False)
+    return parse_address(text.partition("/")[0])
+
+
 class _Keys(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -203,6 +206,60 @@ class IpamKeys(_KnownKeys):
     dns: DnsKeys | None = None
 
 
+_Requested = Annotated[tuple[IPAddress, ...], PlainValidator(_requested)]
+POD_ANNOTATIONS = "io.kubernetes.cri.pod-annotations"
+
+
+class RuntimeKeys(_Keys):
+    """
+    What the runtime adds for capabilities that the configuration declares.
+
+    Attributes:
+        ips: The addresses to assign.
+        annotations: Those of the pod; None = the runtime does not pass them.
+    """
+
+    ips: _Requested = ()
+    annotations: Annotated[dict[str, str] | None, Field(alias=POD_ANNOTATIONS)] = None
+
+
+class CniArgs(_Keys):
+    """`args.cni`."""
+
+    ips: _Requested = ()
+
+
+class ArgsKeys(_Keys):
+    """`args`, by which a user of the runtime asks for things."""
+
+    cni: CniArgs = CniArgs()
+
+
+class KubernetesKeys(_Keys):
+    """How the Kubernetes API is reached, and this node's name there."""
+
+    kubeconfig: str = ""
+    k8s_api_root: str = ""
+    node_name: str = ""
+
+
+class PolicyKeys(_Keys):
+    """`policy`; of type `k8s` it says how the Kubernetes API is reached."""
+
+    type: str = ""
+    k8s_api_root: str = ""
+    k8s_auth_token: str = ""
+    k8s_client_certificate: str = ""
+    k8s_client_key: str = ""
+    k8s_certificate_authority: str = ""
+
+
+class FeatureControl(_Keys):
+    """What pods may do."""
+
+    ip_addrs_no_ipam: bool = False
+
+
 class Document(_Keys):
     """The network configuration, as far as this plugin reads it."""
 
@@ -218,6 +275,16 @@ class Document(_Keys):
     nodename: str = ""
     nodename_file: str = ""
     hostname: str = ""
+
+
+class WishKeys(_Keys):
+    """What this call wants, and who else may know; not read where an interface goes away."""
+
+    runtime: Annotated[RuntimeKeys, Field(alias="runtimeConfig")] = RuntimeKeys()
+    args: ArgsKeys = ArgsKeys()
+    kubernetes: KubernetesKeys = KubernetesKeys()
+    policy: PolicyKeys = PolicyKeys()
+    feature_control: FeatureControl = FeatureControl()
 
 
 class BridgeKeys(_Keys):
@@ -237,6 +304,19 @@ class PreviousResult(_Keys):
     """The earlier result that CHECK is about, in the form of CNI 0.4.0 and later."""
 
     ips: list[PreviousIP] | None = None
+
+
+class ValidAttachment(_Keys):
+    """An interface of a container that exists."""
+
+    container: Annotated[str, Field(alias="containerID", min_length=1)]
+    interface: Annotated[str, Field(alias="ifname", min_length=1)]
+
+
+class GarbageKeys(_Keys):
+    """What GC is told; without the list nothing may be collected, so it is required."""
+
+    valid: Annotated[list[ValidAttachment], Field(alias="cni.dev/valid-attachments")]
 
 
 _M = TypeVar("_M", bound=BaseModel)

@@ -5,21 +5,28 @@ Pure. What stands in files (node name, etcd endpoints) is only named in the `Cal
 and `store/source.py` look there.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from poolmgr.cidr import HOST_PREFIX, IPAddress, parse_address
-from poolmgr.cni.document import BridgeKeys, Document, IpamKeys, PreviousResult, read
+from poolmgr.cidr import HOST_PREFIX, IPAddress
+from poolmgr.cni.args import NAME, NAME_RULE, Args, parse_args
+from poolmgr.cni.document import (
+    BridgeKeys,
+    Document,
+    GarbageKeys,
+    IpamKeys,
+    PreviousResult,
+    WishKeys,
+    read,
+)
 from poolmgr.cni.result import VERSIONS, CallError, Code, Json
 from poolmgr.cni.strict_json import loads
 from poolmgr.cni.wire import Frame
 from poolmgr.core.link import LinkPolicy, MainPlugin
-from poolmgr.core.request import Attachment
+from poolmgr.core.request import AddressRange, Attachment, Sticky
+from poolmgr.kube.annotations import Gates
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]{0,254}", re.ASCII)
-_NAME_RULE = "letters, digits, _ . - only, a letter or digit first, at most 255 in all"
 _NODE_KEYS = ("nodename", "nodename_file", "hostname")
 _ETCD_KEYS = ("etcd_endpoints", "etcd_key_file", "etcd_cert_file", "etcd_ca_cert_file")
 _FLAT = {"macvlan", "ipvlan", "sriov", "vlan", "host-device"}
@@ -32,32 +39,18 @@ class Command(StrEnum):
     ADD = "ADD"
     DEL = "DEL"
     CHECK = "CHECK"
+    GC = "GC"
     STATUS = "STATUS"
 
 
-_SINCE = {Command.CHECK: "0.4.0", Command.STATUS: "1.1.0"}
+_SINCE = {Command.CHECK: "0.4.0", Command.GC: "1.1.0", Command.STATUS: "1.1.0"}
 _REQUIRED = {
     Command.ADD: ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
     Command.CHECK: ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
     Command.DEL: ("CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"),
+    Command.GC: ("CNI_PATH",),
     Command.STATUS: ("CNI_PATH",),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Args:
-    """
-    What CNI_ARGS says.
-
-    Attributes:
-        address: The address asked for; None = any.
-        pod: Kubernetes pod name; "" = not given.
-        namespace: Kubernetes namespace; "" = not given.
-    """
-
-    address: IPAddress | None = None
-    pod: str = ""
-    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +61,24 @@ class Call:
     Attributes:
         version: `cniVersion` of the configuration, one of the supported ones.
         network: Name of the network.
-        attachment: The interface in question; None for STATUS.
+        attachment: The interface in question; None for GC and STATUS.
         naming: The keys that name the node, "" = not given; see `host.node_name`.
         etcd: The `etcd_*` keys, "" = not given; see `store.source.settings_from`.
+        kubernetes: How to reach the Kubernetes API, as arguments of `kube.client.Access`; None
+            = not at all.
+        kubernetes_node: This node's name in Kubernetes; "" = as everywhere.
+        addresses: The addresses asked for by the runtime, at most one of a family; () = any.
+        annotations: Those of the pod, as the runtime passes them; None = it does not.
+        gates: What pods may ask for.
         families: Families to assign when no address is named.
         pools: Family -> pools to use; a family that is missing uses all that match.
         previous: Addresses of `prevResult`, for CHECK; None = it was not given.
+        valid: Container and interface of each attachment that exists, for GC.
+        among, sticky, namespace_labels: As in `core.request.AutoAssign`; this and what follows
+            is said by annotations, see `wanted.settle`.
+        without_ipam: Addresses that the interface has without us.
+        because: The annotations behind the call, for messages.
+        warnings: What has no effect although somebody asks for it.
     """
 
     command: Command
@@ -83,10 +88,22 @@ class Call:
     args: Args = field(default_factory=Args)
     naming: Mapping[str, str] = field(default_factory=dict)
     etcd: Mapping[str, str] = field(default_factory=dict)
+    kubernetes: Mapping[str, str] | None = None
+    kubernetes_node: str = ""
+    addresses: tuple[IPAddress, ...] = ()
+    annotations: Mapping[str, str] | None = None
+    gates: Gates = field(default_factory=Gates)
     families: tuple[int, ...] = (4,)
     pools: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     link: LinkPolicy = field(default_factory=LinkPolicy)
     previous: frozenset[IPAddress] | None = None
+    valid: frozenset[tuple[str, str]] = frozenset()
+    among: Mapping[int, tuple[AddressRange, ...]] = field(default_factory=dict)
+    sticky: Sticky | None = None
+    namespace_labels: Mapping[str, str] | None = None
+    without_ipam: tuple[IPAddress, ...] = ()
+    because: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def parse(frame: Frame) -> Call:
@@ -98,11 +115,13 @@ def parse(frame: Frame) -> Call:
     """
     command = _command(frame.env)
     attachment_of = _attachment(frame.env, command)
-    args = _args(frame.env.get("CNI_ARGS", ""))
+    args = parse_args(frame.env.get("CNI_ARGS", ""))
     conf = loads(frame.conf)
     document = read(Document, conf)
     network = _network(document.name)
     version = _version(conf, command)
+    # A wrong wish fails the ADD, and must not fail the DEL that tidies up after it.
+    wish = WishKeys() if command in (Command.DEL, Command.GC) else read(WishKeys, conf)
     ipam = document.ipam
     return Call(
         command=command,
@@ -116,6 +135,11 @@ def parse(frame: Frame) -> Call:
         args=args,
         naming={key: getattr(document, key) for key in _NODE_KEYS},
         etcd=_etcd(document),
+        kubernetes=_kubernetes(wish),
+        kubernetes_node=wish.kubernetes.node_name,
+        addresses=_asked(wish, args),
+        annotations=wish.runtime.annotations,
+        gates=Gates(ip_addrs_no_ipam=wish.feature_control.ip_addrs_no_ipam),
         families=tuple(
             family
             for family, wanted in ((4, ipam.assign_ipv4), (6, ipam.assign_ipv6))
@@ -128,6 +152,7 @@ def parse(frame: Frame) -> Call:
         },
         link=_link(conf, document.type, ipam),
         previous=_previous(conf) if command is Command.CHECK else None,
+        valid=_valid(conf) if command is Command.GC else frozenset(),
     )
 
 
@@ -152,13 +177,13 @@ def _command(env: Mapping[str, str]) -> Command:
 
 def _attachment(env: Mapping[str, str], command: Command) -> tuple[str, str] | None:
     """Return container id and interface name."""
-    if command is Command.STATUS:
+    if command in (Command.GC, Command.STATUS):
         return None
     container, interface = env["CNI_CONTAINERID"], env["CNI_IFNAME"]
-    if not _NAME.fullmatch(container):
+    if not NAME.fullmatch(container):
         raise CallError(
             Code.ENVIRONMENT,
-            f"CNI_CONTAINERID {container!r:.80} is not a container id: {_NAME_RULE}",
+            f"CNI_CONTAINERID {container!r:.80} is not a container id: {NAME_RULE}",
         )
     if (
         len(interface.encode(errors="replace")) > 15
@@ -173,54 +198,56 @@ def _attachment(env: Mapping[str, str], command: Command) -> tuple[str, str] | N
     return container, interface
 
 
-def _args(text: str) -> Args:
-    """Read CNI_ARGS: NAME=value pairs with semicolons between them."""
-    given: dict[str, str] = {}
-    for pair in text.split(";") if text else ():
-        name, _, value = pair.partition("=")
-        if not name or pair.count("=") != 1:
-            raise _bad_args(f"{pair!r:.80} is not of the form NAME=value")
-        if name in given:
-            raise _bad_args(f"{name!r:.80} is given twice")
-        given[name] = value
-    tolerant = given.pop("IgnoreUnknown", "false").lower()
-    if tolerant not in {"1", "true", "0", "false"}:
-        raise _bad_args(f"IgnoreUnknown={tolerant!r:.80} must be 1, true, 0 or false")
-    unknown = [name for name in given if name != "IP" and not name.startswith("K8S_")]
-    if unknown and tolerant in {"0", "false"}:
-        raise _bad_args(f"{unknown[0]!r:.80} is not known; remove it or add IgnoreUnknown=1")
-    return Args(
-        address=_asked_address(given.get("IP", "")),
-        pod=_kubernetes_name(given, "K8S_POD_NAME"),
-        namespace=_kubernetes_name(given, "K8S_POD_NAMESPACE"),
-    )
+def _asked(wish: WishKeys, args: Args) -> tuple[IPAddress, ...]:
+    """Return the addresses that the runtime asks for; who names some must name the same."""
+    ways = {
+        "runtimeConfig.ips": wish.runtime.ips,
+        "CNI_ARGS IP": () if args.address is None else (args.address,),
+        "args.cni.ips": wish.args.cni.ips,
+    }
+    given = [(way, addresses) for way, addresses in ways.items() if addresses]
+    for way, addresses in given[1:]:
+        if addresses != given[0][1]:
+            both = " and ".join(
+                f"{name} = {', '.join(map(str, named))}"
+                for name, named in (given[0], (way, addresses))
+            )
+            raise CallError(
+                Code.INVALID_CONFIG,
+                f"{both} ask for different addresses; leave one of them out",
+                field=way,
+            )
+    return given[0][1] if given else ()
 
 
-def _bad_args(why: str) -> CallError:
-    return CallError(Code.ENVIRONMENT, f"CNI_ARGS: {why}")
-
-
-def _asked_address(text: str) -> IPAddress | None:
-    try:
-        return parse_address(text) if text else None
-    except ValueError:
-        raise _bad_args(
-            f"IP={text!r:.80} is not an address; write one, without prefix length"
-        ) from None
-
-
-def _kubernetes_name(given: Mapping[str, str], name: str) -> str:
-    value = given.get(name, "")
-    if value and not _NAME.fullmatch(value):
-        raise _bad_args(f"{name}={value!r:.80} is not a name: {_NAME_RULE}")
-    return value
+def _kubernetes(wish: WishKeys) -> dict[str, str] | None:
+    """Return how the API is reached, if anything there is to be looked up."""
+    kubernetes, policy = wish.kubernetes, wish.policy
+    if not kubernetes.kubeconfig and policy.type != "k8s":
+        return None
+    api_root = policy.k8s_api_root or kubernetes.k8s_api_root
+    if not kubernetes.kubeconfig and not api_root:
+        raise CallError(
+            Code.INVALID_CONFIG,
+            "network configuration, policy.type = k8s: it is not said where the Kubernetes API "
+            "is; write kubernetes.kubeconfig or policy.k8s_api_root",
+            field="policy.type",
+        )
+    return {
+        "kubeconfig": kubernetes.kubeconfig,
+        "api_root": api_root,
+        "token": policy.k8s_auth_token,
+        "client_certificate": policy.k8s_client_certificate,
+        "client_key": policy.k8s_client_key,
+        "certificate_authority": policy.k8s_certificate_authority,
+    }
 
 
 def _network(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         what = f"name {name!r:.80} is not a network name" if name else "name is missing"
         raise CallError(
-            Code.INVALID_CONFIG, f"network configuration, {what}: {_NAME_RULE}", field="name"
+            Code.INVALID_CONFIG, f"network configuration, {what}: {NAME_RULE}", field="name"
         )
     return name
 
@@ -323,3 +350,7 @@ def _previous(conf: Json) -> frozenset[IPAddress] | None:
         return None
     result = read(PreviousResult, conf["prevResult"], at="prevResult")
     return frozenset(each.address for each in result.ips or ())
+
+
+def _valid(conf: Json) -> frozenset[tuple[str, str]]:
+    return frozenset((each.container, each.interface) for each in read(GarbageKeys, conf).valid)

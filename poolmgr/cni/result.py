@@ -22,12 +22,12 @@ from poolmgr.errors import (
     ContentionError,
     CorruptStateError,
     InvalidRequestError,
+    KubernetesError,
     NoMatchingPoolError,
     OwnerChangedError,
     PoolExhaustedError,
     PoolmgrError,
     StaleReleaseError,
-    StoreError,
     StoreRefusedError,
     StoreUnavailableError,
     StrictAffinityError,
@@ -94,6 +94,7 @@ ERRORS: Mapping[type[PoolmgrError], _Row] = {
     CheckFailedError: _Row(107, "delete the attachment and add it again"),
     CorruptStateError: _Row(110, "nothing was written; repair or remove that key by hand"),
     AttachmentDeletedError: _Row(Code.TRY_AGAIN, "add it again if it is still wanted"),
+    KubernetesError: _Row(Code.TRY_AGAIN, "nothing was assigned, and trying again is safe"),
     StoreUnavailableError: _Row(
         Code.TRY_AGAIN, f"{_AGAIN} once etcd answers at the configured endpoints"
     ),
@@ -181,15 +182,17 @@ def failure(version: str, error: Exception, *, status: bool = False) -> Json:
     """
     Make the CNI error for `error`, in the form of `version`.
 
-    With `status` the call is STATUS, which has a code of its own for a store that cannot serve.
+    With `status` the call is STATUS, which has a code of its own for "no ADD can be served".
     """
     details = ""
     if isinstance(error, CallError):
         code, message, details = int(error.code), str(error), error.details
     elif isinstance(error, PoolmgrError):
         row = next(ERRORS[each] for each in type(error).__mro__ if each in ERRORS)
-        code = Code.UNAVAILABLE if status and isinstance(error, StoreError) else row.code
-        message = f"{error}; {row.advice}" if row.advice else str(error)
+        serves = isinstance(error, InvalidRequestError) or not status
+        code = row.code if serves else Code.UNAVAILABLE
+        message = ": ".join([*getattr(error, "__notes__", ()), str(error)])
+        message += f"; {row.advice}" if row.advice else ""
     else:
         code = Code.INTERNAL
         message = f"internal error, please report it: {type(error).__name__}: {error}"

@@ -1,23 +1,32 @@
-"""ADD, DEL, CHECK and STATUS: a `Call` becomes a request, its answer a CNI result."""
+"""ADD, DEL, CHECK and GC: a `Call` becomes a request, its answer a CNI result."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from poolmgr.cidr import HOST_PREFIX, IPAddress, network
 from poolmgr.cni.netconf import Call
 from poolmgr.cni.result import Json, success
+from poolmgr.core.link import Link, LinkPolicy
 from poolmgr.core.outcome import Allocation
-from poolmgr.core.request import AssignIP, Attachment, AutoAssign, HeldBy, ReleaseByHandle
-from poolmgr.core.txn import EPOCH_KEY, Fetch
-from poolmgr.errors import CheckFailedError
+from poolmgr.core.request import (
+    AssignIP,
+    Attachment,
+    AutoAssign,
+    CollectGarbage,
+    HeldBy,
+    ReleaseByHandle,
+)
+from poolmgr.errors import CheckFailedError, RefusedError
 
 if TYPE_CHECKING:  # a bad configuration is refused before these are imported
     from poolmgr.ipam import IPAM
-    from poolmgr.store.port import Store
 
 TIMEOUT_S = 10.0
-STATUS_TIMEOUT_S = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 def add(
@@ -41,31 +50,81 @@ def add(
     Raises:
         PoolmgrError: Any of the library's; `result.failure` makes the answer of it.
     """
+    try:
+        allocations = _allocations(
+            _request(call, node, time.time_ns() if now_ns is None else now_ns),
+            ipam,
+            timeout_s=timeout_s,
+            alive=alive,
+        )
+    except RefusedError as error:
+        if call.because:
+            error.add_note(", ".join(call.because))
+        raise
+    if call.warnings:
+        _log.warning("%s", "; ".join(call.warnings))
+    without = tuple(_past_ipam(address, call.link) for address in call.without_ipam)
+    return success(call.version, without or allocations)
+
+
+def _allocations(
+    request: AssignIP | AutoAssign | None,
+    ipam: "IPAM",
+    *,
+    timeout_s: float,
+    alive: Callable[[], bool] | None,
+) -> tuple[Allocation, ...]:
+    if request is None:
+        return ()
+    if isinstance(request, AssignIP):
+        return ipam.assign_ip(request, timeout_s=timeout_s, alive=alive).allocations
+    return ipam.auto_assign(request, timeout_s=timeout_s, alive=alive).allocations
+
+
+def _request(call: Call, node: str, now_ns: int) -> AssignIP | AutoAssign | None:
+    """Return what is asked of the library; None = nothing."""
     attachment = _attachment(call)
-    attributes = _attributes(call, node, time.time_ns() if now_ns is None else now_ns)
-    allocations: tuple[Allocation, ...] = ()
-    if call.args.address is not None:
-        named = AssignIP(
-            addresses=(call.args.address,),
+    attributes = _attributes(call, node, now_ns)
+    if call.without_ipam:
+        return None
+    if call.addresses:
+        return AssignIP(
+            addresses=call.addresses,
             host=node,
             handle=attachment.handle,
             attributes=attributes,
             attachment=attachment,
             link=call.link,
         )
-        allocations = ipam.assign_ip(named, timeout_s=timeout_s, alive=alive).allocations
-    elif call.families:
-        automatic = AutoAssign(
-            host=node,
-            handle=attachment.handle,
-            count=dict.fromkeys(call.families, 1),
-            pools=call.pools,
-            attributes=attributes,
-            attachment=attachment,
-            link=call.link,
-        )
-        allocations = ipam.auto_assign(automatic, timeout_s=timeout_s, alive=alive).allocations
-    return success(call.version, allocations)
+    if not call.families:
+        return None
+    return AutoAssign(
+        host=node,
+        handle=attachment.handle,
+        count=dict.fromkeys(call.families, 1),
+        pools=call.pools,
+        attributes=attributes,
+        attachment=attachment,
+        namespace_labels=call.namespace_labels,
+        link=call.link,
+        among=call.among,
+        sticky=call.sticky,
+    )
+
+
+def _past_ipam(address: IPAddress, policy: LinkPolicy) -> Allocation:
+    """Return what the result shall say of an address that nobody assigned."""
+    length = HOST_PREFIX[address.version]
+    routes = [
+        route for route in policy.routes or () if (":" in route.dst) == (address.version == 6)
+    ]
+    return Allocation(
+        address=address,
+        block=network(address, length),
+        pool="",
+        link=Link(prefix_length=length, routes=tuple(routes), dns=policy.dns),
+        sequence_number=0,
+    )
 
 
 def delete(call: Call, node: str, ipam: "IPAM", *, timeout_s: float = TIMEOUT_S) -> None:
@@ -99,49 +158,77 @@ def check(call: Call, ipam: "IPAM", *, timeout_s: float = TIMEOUT_S) -> None:
         PoolmgrError: Another one of the library's.
     """
     attachment = _attachment(call)
-    request = HeldBy(handle=attachment.handle, attachment=attachment)
-    allocations = ipam.held_by(request, timeout_s=timeout_s).allocations
-    held = {each.address for each in allocations}
-    asked = {call.args.address.version} if call.args.address else set(call.families)
-    for family in sorted(asked | {address.version for address in held}):
-        mine = sorted(str(address) for address in held if address.version == family)
-        if not mine:
-            raise CheckFailedError(f"{attachment} holds no IPv{family} address")
-        if call.previous is not None and held.isdisjoint(
-            each for each in call.previous if each.version == family
-        ):
-            recorded = sorted(str(each) for each in call.previous if each.version == family)
-            raise CheckFailedError(
-                f"{attachment} holds {', '.join(mine)}, "
-                f"and prevResult has {', '.join(recorded) or f'no IPv{family} address'}"
-            )
+    held = set(call.without_ipam)
+    if not held:
+        request = HeldBy(handle=attachment.handle, attachment=attachment)
+        allocations = ipam.held_by(request, timeout_s=timeout_s).allocations
+        held = {each.address for each in allocations}
+    named = [address.version for address in call.addresses or call.without_ipam]
+    families = {*(named or call.families), *(address.version for address in held)}
+    for family in sorted(families):
+        _check_family(attachment, held, call.previous, family)
 
 
-def status(store: "Store", *, timeout_s: float = STATUS_TIMEOUT_S) -> None:
+def _check_family(
+    attachment: Attachment,
+    held: Collection[IPAddress],
+    previous: Collection[IPAddress] | None,
+    family: int,
+) -> None:
+    mine = {address for address in held if address.version == family}
+    if not mine:
+        raise CheckFailedError(f"{attachment} holds no IPv{family} address")
+    if previous is not None and mine.isdisjoint(previous):
+        texts = sorted(str(address) for address in mine)
+        recorded = sorted(str(each) for each in previous if each.version == family)
+        raise CheckFailedError(
+            f"{attachment} holds {', '.join(texts)}, "
+            f"and prevResult has {', '.join(recorded) or f'no IPv{family} address'}"
+        )
+
+
+def collect(
+    call: Call,
+    node: str,
+    ipam: "IPAM",
+    *,
+    now_ns: int | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> None:
     """
-    Find out whether an ADD could be served: the store answers.
+    Release what attachments of this node and network hold that the runtime does not list.
+
+    Args:
+        now_ns: What was assigned later is left alone; None = now.
 
     Raises:
-        StoreError: It does not.
+        PoolmgrError: Any of the library's; what was released until then stays released.
     """
-    store.read(Fetch(keys=frozenset({EPOCH_KEY})), timeout_s=timeout_s)
+    request = CollectGarbage(
+        host=node,
+        network=call.network,
+        valid=call.valid,
+        until=timestamp(time.time_ns() if now_ns is None else now_ns),
+    )
+    for error in ipam.collect_garbage(request, timeout_s=timeout_s).errors:
+        raise error
 
 
 def _attachment(call: Call) -> Attachment:
-    assert call.attachment is not None, "only STATUS has none"
+    assert call.attachment is not None, "only GC and STATUS have none"
     return call.attachment
 
 
 def _attributes(call: Call, node: str, now_ns: int) -> dict[str, str]:
     """Return what is stored beside the address: Calico's keys, and the attachment's parts."""
     attachment = _attachment(call)
-    attributes = {"node": node, "timestamp": _timestamp(now_ns)}
+    attributes = {"node": node, "timestamp": timestamp(now_ns)}
     if call.args.pod and call.args.namespace:
         attributes |= {"pod": call.args.pod, "namespace": call.args.namespace}
     return attributes | {"network": attachment.network, "interface": attachment.interface}
 
 
-def _timestamp(now_ns: int) -> str:
+def timestamp(now_ns: int) -> str:
     """Write a time as Go prints it, which is how calico-ipam stores it."""
     seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
     fraction = f".{nanoseconds:09}".rstrip("0").rstrip(".")

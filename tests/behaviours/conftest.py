@@ -10,6 +10,7 @@ import pytest
 
 from poolctl.install import NAME, install
 from poolmgr.store.etcd import EtcdStore
+from tests.behaviours.calls import Caller
 from tests.behaviours.place import Place
 from tests.support.rawetcd import RawEtcd
 from tests.support.site import Site
@@ -53,6 +54,12 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(store: EtcdStore, raw: RawEtcd, etcd_endpoint: str, plugin: Path) -> Place:
     """The private etcd, which is empty at first, as stories see it."""
     return Place(store, raw, etcd_endpoint, plugin)
+
+
+@pytest.fixture
+def caller(raw: RawEtcd, etcd_endpoint: str) -> Caller:
+    """A runtime on a node; its etcd is empty at first."""
+    return Caller(raw, etcd_endpoint)
 
 
 @pytest.fixture

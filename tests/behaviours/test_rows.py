@@ -2,7 +2,8 @@
 Every behaviour that Calico's own suites assert is tested here, or known not to apply.
 
 `rows.txt` lists ids and who can see the behaviour: `a` the CNI executable, `b` the command line,
-`c` the stored keys, `lib` the library (a comma: each alone, a plus: together). Each module here
+`c` the stored keys, `k8s` the Kubernetes API, `lib` the library, `main` Calico's main plugin (a
+comma: each alone, a plus: together). Each module here
 has a tuple `ROWS`; DESIGN.md has the table of what does not apply, with reasons.
 """
 

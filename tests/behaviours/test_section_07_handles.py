@@ -7,7 +7,8 @@ import pytest
 
 from poolmgr.cidr import parse_address
 from poolmgr.cni import verbs
-from poolmgr.cni.netconf import Args, Call, Command
+from poolmgr.cni.args import Args
+from poolmgr.cni.netconf import Call, Command
 from poolmgr.core.outcome import Owner
 from poolmgr.core.request import (
     Attachment,

@@ -11,7 +11,11 @@ from poolmgr.api import IPPool
 from poolmgr.cni import direct, host
 from poolmgr.cni.result import version_text
 from poolmgr.core import records
-from tests.support.world import NOON_NS
+from poolmgr.kube import client
+from poolmgr.kube.client import Access
+from poolmgr.kube.facts import NamespaceFacts, PodFacts
+from tests.support.kube_api import Fault, KubeApi
+from tests.support.world import NOON_NS, stored_resource
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = "from poolmgr.cni.direct import main; main()"
@@ -23,6 +27,8 @@ ENV = {
     "CNI_PATH": "/opt/cni/bin",
 }
 CLIENTS = (
+    "lightkube",
+    "poolmgr.kube.client",
     "grpc",
     "google.protobuf",
     "etcd3",
@@ -117,6 +123,157 @@ def test_status_tells_whether_etcd_answers(endpoint):
     assert (status, error["cniVersion"], error["code"]) == (1, "1.1.0", 50)
 
 
+def test_status_tells_that_no_pool_serves_the_node(endpoint):
+    conf = netconf(endpoint, cniVersion="1.1.0", ipam={"assign_ipv6": True})
+    status, error = run(conf, CNI_COMMAND="STATUS")
+
+    assert (status, error["code"]) == (1, 50)
+    assert "no IPv6 pool serves node node-a: four: is an IPv4 pool" in error["msg"]
+
+
+def test_gc_frees_what_the_runtime_does_not_list(endpoint, raw):
+    conf = netconf(endpoint, cniVersion="1.1.0")
+    run(conf)
+    run(conf, CNI_CONTAINERID="c2")
+    conf["cni.dev/valid-attachments"] = [{"containerID": "c2", "ifname": "eth0"}]
+
+    assert run(conf, CNI_COMMAND="GC", CNI_CONTAINERID="", CNI_IFNAME="") == (0, None)
+    handles = [key for key in raw.dump() if "/handle/" in key]
+    assert [key.rpartition("/")[2] for key in handles] == ["net1.c2"]
+
+
+def annotated(endpoint, annotations, **keys):
+    runtime = {"io.kubernetes.cri.pod-annotations": annotations}
+    return netconf(endpoint, type="macvlan", runtimeConfig=runtime, **keys)
+
+
+POD_ARGS = {"CNI_ARGS": "K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web-0"}
+NAMED = {"cni.projectcalico.org/ipAddrs": '["10.0.0.9"]'}
+
+
+def test_annotations_that_the_runtime_passes_are_heeded(endpoint):
+    conf = annotated(endpoint, NAMED)
+    status, result = run(conf)
+
+    assert (status, result["ips"]) == (0, [{"address": "10.0.0.9/24"}])
+    assert run({**conf, "prevResult": result}, CNI_COMMAND="CHECK") == (0, None)
+
+
+def test_a_wrong_annotation_is_refused_and_does_not_stop_the_delete(endpoint, raw):
+    conf = annotated(endpoint, {"cni.projectcalico.org/ipAddrs": "10.0.0.9"})
+    before = raw.dump()
+    status, error = run(conf)
+
+    assert (status, error["code"]) == (1, 7)
+    assert "annotation cni.projectcalico.org/ipAddrs = '10.0.0.9': " in error["msg"]
+    assert raw.dump() == before
+    assert run(conf, CNI_COMMAND="DEL") == (0, None)
+
+
+def test_addresses_past_ipam_need_no_etcd():
+    conf = annotated(
+        "127.0.0.1:1",
+        {"cni.projectcalico.org/ipAddrsNoIpam": '["10.9.0.9"]'},
+        feature_control={"ip_addrs_no_ipam": True},
+    )
+
+    assert run(conf)[1]["ips"] == [{"address": "10.9.0.9/32"}]
+
+
+def test_pools_that_select_unknown_labels_are_logged(endpoint, raw, caplog):
+    spec = {"cidr": "10.0.1.0/24", "namespaceSelector": "team == 'x'"}
+    raw.put(*stored_resource("ippools", "IPPool", "team", spec))
+
+    assert run(netconf(endpoint), **POD_ARGS)[0] == 0
+    (message,) = caplog.messages
+    assert message.startswith("IPPools team select namespaces by label")
+    done = start(input=json.dumps(netconf(endpoint)).encode(), env=POD_ARGS)
+    assert done.stderr.decode() == f"{message}\n"
+
+
+class Api:
+    """A Kubernetes API that knows the pod web-0 in the namespace prod."""
+
+    def __init__(self, access):
+        self.access = access
+
+    def pod(self, namespace, name):
+        known = (namespace, name) == ("prod", "web-0")
+        return PodFacts(namespace=namespace, name=name, annotations=NAMED) if known else None
+
+    def namespace(self, name):
+        return NamespaceFacts(name=name, labels={"team": "x"})
+
+    def close(self):
+        assert self.access == Access(kubeconfig="/k")
+
+
+@pytest.fixture
+def api(monkeypatch):
+    monkeypatch.setattr(client, "Kubernetes", Api)
+    return {"kubernetes": {"kubeconfig": "/k"}, "type": "macvlan"}
+
+
+def test_annotations_come_from_the_api_where_it_is_named(endpoint, api):
+    conf = netconf(endpoint, **api)
+
+    assert run(conf, **POD_ARGS)[1]["ips"] == [{"address": "10.0.0.9/24"}]
+    assert run(conf, CNI_COMMAND="DEL", **POD_ARGS) == (0, None)
+
+
+def test_a_pod_that_the_api_does_not_know_gets_nothing(endpoint, raw, api):
+    before = raw.dump()
+    args = POD_ARGS["CNI_ARGS"].replace("web-0", "web-1")
+    status, error = run(netconf(endpoint, **api), CNI_ARGS=args)
+
+    assert (status, error["code"], "pod prod/web-1" in error["msg"]) == (1, 7, True)
+    assert raw.dump() == before
+
+
+def test_labels_of_the_namespace_come_from_the_api(endpoint, raw, api, caplog):
+    spec = {"cidr": "10.0.1.0/24", "namespaceSelector": "team == 'x'"}
+    raw.put(*stored_resource("ippools", "IPPool", "a-team", spec))
+    api["runtimeConfig"] = {"io.kubernetes.cri.pod-annotations": {}}
+    (ip,) = run(netconf(endpoint, **api), **POD_ARGS)[1]["ips"]
+
+    assert (ip["address"].startswith("10.0.1."), caplog.messages) == (True, [])
+
+
+def test_an_api_that_is_down_is_try_again(endpoint, raw):
+    before = raw.dump()
+    keys = {"policy": {"type": "k8s", "k8s_api_root": "https://127.0.0.1:1"}}
+    status, error = run(netconf(endpoint, **keys), **POD_ARGS)
+
+    assert (status, error["code"]) == (1, 11)
+    assert raw.dump() == before
+    assert run(netconf(endpoint, **keys), CNI_COMMAND="DEL", **POD_ARGS) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "user"),
+    [
+        (Fault.HANG, None),
+        (Fault.HANDSHAKE, None),
+        (Fault.ERROR, None),
+        (Fault.NOT_JSON, None),
+        (None, {}),
+        (None, {"token": "wrong"}),
+    ],
+)
+def test_an_api_that_gives_no_answer_is_try_again_in_time(fault, user, endpoint, raw, tmp_path):
+    before, started = raw.dump(), time.monotonic()
+    with KubeApi() as server:
+        server.put("pods", "web-0", namespace="prod")
+        server.fault = fault
+        kubeconfig = server.kubeconfig(tmp_path / "kubeconfig", user=user)
+        conf = netconf(endpoint, kubernetes={"kubeconfig": kubeconfig})
+        status, error = run(conf, **POD_ARGS)
+
+    assert (status, error["code"]) == (1, 11)
+    assert time.monotonic() - started < 8
+    assert raw.dump() == before
+
+
 def test_a_named_address_outside_of_every_pool_is_refused(endpoint, raw):
     before = raw.dump()
     status, error = run(netconf(endpoint), CNI_ARGS="IP=192.168.0.5")
@@ -198,7 +355,15 @@ def test_bad_input_is_refused_in_the_version_of_the_call(conf, env, code, versio
 
 
 @pytest.mark.parametrize(
-    "conf", [b"{", netconf(ipam=[]), netconf(nodename="a/b"), netconf("ftp://h:1")]
+    "conf",
+    [
+        b"{",
+        netconf(ipam=[]),
+        netconf(nodename="a/b"),
+        netconf("ftp://h:1"),
+        netconf(kubernetes={"kubeconfig": 5}),
+        annotated("", {"ipam.poolmgr.io/sticky": "a.b"}),
+    ],
 )
 def test_bad_input_is_refused_before_an_etcd_client_is_imported(conf):
     code = f"""

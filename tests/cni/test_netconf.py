@@ -3,11 +3,13 @@ import json
 import pytest
 
 from poolmgr.cidr import parse_address
-from poolmgr.cni.netconf import Args, Command, parse
+from poolmgr.cni.args import Args
+from poolmgr.cni.netconf import Command, parse
 from poolmgr.cni.result import VERSIONS, CallError
 from poolmgr.cni.wire import Frame
 from poolmgr.core.link import LinkPolicy, MainPlugin, Route
 from poolmgr.core.request import Attachment
+from poolmgr.kube.annotations import Gates
 
 ENV = {
     "CNI_COMMAND": "ADD",
@@ -83,29 +85,185 @@ def test_a_del_needs_no_namespace():
     assert call.command is Command.DEL
 
 
+NO_ATTACHMENT = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""}
+
+
 def test_status_is_about_no_attachment():
-    env = {"CNI_COMMAND": "STATUS", "CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": ""}
-    call = parse(frame(env, cniVersion="1.1.0"))
+    call = parse(frame({"CNI_COMMAND": "STATUS", **NO_ATTACHMENT}, cniVersion="1.1.0"))
 
     assert (call.command, call.attachment) == (Command.STATUS, None)
 
 
+def collected(**keys):
+    return frame({"CNI_COMMAND": "GC", **NO_ATTACHMENT}, **{"cniVersion": "1.1.0", **keys})
+
+
+VALID = "cni.dev/valid-attachments"
+
+
 @pytest.mark.parametrize(
-    ("text", "args"),
+    ("listed", "valid"),
     [
-        ("", Args()),
-        ("IP=", Args()),
-        ("IP=10.0.0.5", Args(address=parse_address("10.0.0.5"))),
-        ("IP=fd00::5", Args(address=parse_address("fd00::5"))),
-        ("K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=prod", Args(pod="web-0", namespace="prod")),
-        ("K8S_POD_NAME=;K8S_POD_UID=1-2-3", Args()),
-        ("FOO=bar;IgnoreUnknown=1", Args()),
-        ("IgnoreUnknown=True;FOO=", Args()),
-        ("IgnoreUnknown=0;IP=10.0.0.5", Args(address=parse_address("10.0.0.5"))),
+        ([], frozenset()),
+        (
+            [
+                {"containerID": "c1", "ifname": "eth0"},
+                {"containerID": "c2", "ifname": "eth1", "netns": "/x"},
+            ],
+            {("c1", "eth0"), ("c2", "eth1")},
+        ),
     ],
 )
-def test_cni_args_are_understood(text, args):
-    assert parse(frame({"CNI_ARGS": text})).args == args
+def test_gc_is_told_what_exists(listed, valid):
+    call = parse(collected(**{VALID: listed}))
+
+    assert (call.command, call.attachment, call.valid) == (Command.GC, None, valid)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "why"),
+    [
+        ({}, 7, f"{VALID}: a required key is missing"),
+        ({VALID: None}, 7, f"{VALID} = null: must be a list"),
+        ({VALID: {}}, 7, f"{VALID}: must be a list"),
+        ({VALID: ["c1"]}, 7, f'{VALID}[0] = "c1": must be an object'),
+        ({VALID: [{"containerID": "c1"}]}, 7, f"{VALID}[0].ifname: a required key is missing"),
+        ({VALID: [{"containerID": "", "ifname": "e"}]}, 7, f'{VALID}[0].containerID = "": '),
+        ({VALID: [], "cniVersion": "1.0.0"}, 1, "cniVersion 1.0.0 has no GC; 1.1.0 has"),
+    ],
+)
+def test_gc_collects_nothing_without_a_list_of_what_exists(keys, code, why):
+    refused = refusal(collected(**keys))
+
+    assert (refused[0], f"network configuration, {why}" in refused[1]) == (code, True)
+
+
+FOUR, SIX = parse_address("10.0.0.5"), parse_address("fd00::5")
+
+
+@pytest.mark.parametrize(
+    ("keys", "args", "addresses"),
+    [
+        ({"runtimeConfig": {"ips": ["fd00::5/64", "10.0.0.5"]}}, "", (FOUR, SIX)),
+        ({"runtimeConfig": {"ips": None}}, "IP=fd00::5", (SIX,)),
+        ({"runtimeConfig": {"portMappings": []}}, "", ()),
+        ({"args": {"cni": {"ips": ["10.0.0.5/24"]}}}, "", (FOUR,)),
+        ({"args": {"cni": {"labels": []}, "other": 1}}, "", ()),
+        (
+            {"args": {"cni": {"ips": ["10.0.0.5"]}}, "runtimeConfig": {"ips": ["10.0.0.5/8"]}},
+            "IP=10.0.0.5",
+            (FOUR,),
+        ),
+    ],
+)
+def test_the_runtime_asks_for_addresses_in_three_ways(keys, args, addresses):
+    assert parse(frame({"CNI_ARGS": args}, **keys)).addresses == addresses
+
+
+@pytest.mark.parametrize(
+    ("keys", "args", "why"),
+    [
+        (
+            {"runtimeConfig": {"ips": ["10.0.0.5"]}},
+            "IP=10.0.0.6",
+            "runtimeConfig.ips = 10.0.0.5 and CNI_ARGS IP = 10.0.0.6",
+        ),
+        (
+            {"runtimeConfig": {"ips": ["10.0.0.5"]}, "args": {"cni": {"ips": ["10.0.0.6"]}}},
+            "",
+            "runtimeConfig.ips = 10.0.0.5 and args.cni.ips = 10.0.0.6",
+        ),
+        (
+            {"args": {"cni": {"ips": ["10.0.0.5", "fd00::5"]}}},
+            "IP=10.0.0.5",
+            "CNI_ARGS IP = 10.0.0.5 and args.cni.ips = 10.0.0.5, fd00::5",
+        ),
+    ],
+)
+def test_ways_that_ask_for_different_addresses_are_refused(keys, args, why):
+    said = f"{why} ask for different addresses; leave one of them out"
+
+    assert refusal(frame({"CNI_ARGS": args}, **keys)) == (7, said)
+
+
+@pytest.mark.parametrize("command", ["DEL", "GC"])
+def test_wrong_wishes_do_not_stop_a_delete(command):
+    keys = {
+        "runtimeConfig": {"ips": ["x"]},
+        "args": 5,
+        "policy": {"type": "k8s"},
+        "cniVersion": "1.1.0",
+        VALID: [],
+    }
+    call = parse(frame({"CNI_COMMAND": command, "CNI_ARGS": "IP=10.0.0.5"}, **keys))
+
+    assert (call.addresses, call.kubernetes) == ((FOUR,), None)
+
+
+def test_the_annotations_of_the_runtime_are_taken():
+    annotations = {"a/b": "c"}
+    runtime = {"io.kubernetes.cri.pod-annotations": annotations, "ips": []}
+
+    assert parse(frame(runtimeConfig=runtime)).annotations == annotations
+    assert parse(frame(runtimeConfig={})).annotations is None
+
+
+def test_features_are_off_unless_they_are_allowed():
+    allowed = {"ip_addrs_no_ipam": True, "floating_ips": True}
+
+    assert parse(frame()).gates == Gates()
+    assert parse(frame(feature_control=allowed)).gates == Gates(ip_addrs_no_ipam=True)
+
+
+ACCESS = {
+    "kubeconfig": "",
+    "api_root": "",
+    "token": "",
+    "client_certificate": "",
+    "client_key": "",
+    "certificate_authority": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "access"),
+    [
+        ({}, None),
+        ({"kubernetes": {"node_name": "n", "k8s_api_root": "https://h"}}, None),
+        ({"policy": {"type": "calico", "k8s_api_root": "https://h"}}, None),
+        ({"kubernetes": {"kubeconfig": "/k"}}, {**ACCESS, "kubeconfig": "/k"}),
+        (
+            {"policy": {"type": "k8s"}, "kubernetes": {"k8s_api_root": "https://h"}},
+            {**ACCESS, "api_root": "https://h"},
+        ),
+        (
+            {
+                "policy": {
+                    "type": "k8s",
+                    "k8s_api_root": "https://h",
+                    "k8s_auth_token": "t",
+                    "k8s_client_certificate": "/c",
+                    "k8s_client_key": "/k",
+                    "k8s_certificate_authority": "/a",
+                },
+                "kubernetes": {"k8s_api_root": "https://other"},
+            },
+            {
+                "kubeconfig": "",
+                "api_root": "https://h",
+                "token": "t",
+                "client_certificate": "/c",
+                "client_key": "/k",
+                "certificate_authority": "/a",
+            },
+        ),
+    ],
+)
+def test_the_kubernetes_api_is_asked_where_it_is_named(keys, access):
+    call = parse(frame(**keys))
+
+    assert call.kubernetes == access
+    assert call.kubernetes_node == keys.get("kubernetes", {}).get("node_name", "")
 
 
 def test_a_check_knows_the_addresses_of_the_earlier_result():
@@ -196,11 +354,11 @@ NO_INTERFACE = (
         (
             {"CNI_COMMAND": "FROBNICATE"},
             "CNI_COMMAND 'FROBNICATE' is not supported; "
-            "supported are ADD, DEL, CHECK, STATUS, VERSION",
+            "supported are ADD, DEL, CHECK, GC, STATUS, VERSION",
         ),
         (
-            {"CNI_COMMAND": "GC"},
-            "CNI_COMMAND 'GC' is not supported; supported are ADD, DEL, CHECK, STATUS, VERSION",
+            {"CNI_COMMAND": "PUT"},
+            "CNI_COMMAND 'PUT' is not supported; supported are ADD, DEL, CHECK, GC, STATUS, VERSION",
         ),
         ({"CNI_CONTAINERID": ""}, f"CNI_CONTAINERID must be set for ADD; {RUNTIME}"),
         ({"CNI_NETNS": ""}, f"CNI_NETNS must be set for ADD; {RUNTIME}"),
@@ -235,44 +393,6 @@ NO_INTERFACE = (
             )
         ],
         ({"CNI_ARGS": "IP"}, "CNI_ARGS: 'IP' is not of the form NAME=value"),
-        ({"CNI_ARGS": "IP=10.0.0.5;"}, "CNI_ARGS: '' is not of the form NAME=value"),
-        ({"CNI_ARGS": "=x"}, "CNI_ARGS: '=x' is not of the form NAME=value"),
-        ({"CNI_ARGS": "IP=a=b"}, "CNI_ARGS: 'IP=a=b' is not of the form NAME=value"),
-        ({"CNI_ARGS": "IP=10.0.0.5;IP=10.0.0.6"}, "CNI_ARGS: 'IP' is given twice"),
-        (
-            {"CNI_ARGS": "FOO=bar"},
-            "CNI_ARGS: 'FOO' is not known; remove it or add IgnoreUnknown=1",
-        ),
-        (
-            {"CNI_ARGS": "ip=10.0.0.5;IgnoreUnknown=false"},
-            "CNI_ARGS: 'ip' is not known; remove it or add IgnoreUnknown=1",
-        ),
-        (
-            {"CNI_ARGS": "IgnoreUnknown=yes"},
-            "CNI_ARGS: IgnoreUnknown='yes' must be 1, true, 0 or false",
-        ),
-        *[
-            (
-                {"CNI_ARGS": f"IP={text}"},
-                f"CNI_ARGS: IP={text!r} is not an address; write one, without prefix length",
-            )
-            for text in (
-                "hello",
-                "10.0.0.5/24",
-                "010.0.0.5",
-                "::ffff:10.0.0.5",
-                "fe80::1%eth0",
-                "5",
-            )
-        ],
-        (
-            {"CNI_ARGS": "K8S_POD_NAME=a/b"},
-            f"CNI_ARGS: K8S_POD_NAME='a/b' is not a name: {RULE}",
-        ),
-        (
-            {"CNI_ARGS": "K8S_POD_NAMESPACE=.."},
-            f"CNI_ARGS: K8S_POD_NAMESPACE='..' is not a name: {RULE}",
-        ),
     ],
 )
 def test_a_wrong_environment_has_code_4(env, why):
@@ -304,6 +424,38 @@ BRIDGE = {"type": "bridge", "isGateway": True}
         ({"name": "a/b"}, f"name 'a/b' is not a network name: {RULE}"),
         ({"name": 5}, "name = 5: must be a string"),
         ({"nodename": 5}, "nodename = 5: must be a string"),
+        ({"runtimeConfig": []}, "runtimeConfig: must be an object"),
+        (
+            {"runtimeConfig": {"ips": "10.0.0.5"}},
+            'runtimeConfig.ips = "10.0.0.5": must be a list of addresses',
+        ),
+        ({"runtimeConfig": {"ips": [5]}}, "runtimeConfig.ips: must be a list of addresses"),
+        (
+            {"runtimeConfig": {"ips": ["x/24"]}},
+            "runtimeConfig.ips: 'x' does not appear to be an IPv4 or IPv6 address",
+        ),
+        (
+            {"runtimeConfig": {"ips": ["10.0.0.5/33"]}},
+            "runtimeConfig.ips: '10.0.0.5/33' does not appear to be an IPv4 or IPv6 network",
+        ),
+        (
+            {"args": {"cni": {"ips": ["10.0.0.5", "10.0.0.6/24"]}}},
+            "args.cni.ips: 10.0.0.5 and 10.0.0.6 are both IPv4; "
+            "an interface gets one address of a family",
+        ),
+        (
+            {"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"a": 1}}},
+            "runtimeConfig.io.kubernetes.cri.pod-annotations.a = 1: must be a string",
+        ),
+        (
+            {"feature_control": {"ip_addrs_no_ipam": "true"}},
+            'feature_control.ip_addrs_no_ipam = "true": must be true or false',
+        ),
+        (
+            {"policy": {"type": "k8s"}},
+            "policy.type = k8s: it is not said where the Kubernetes API is; "
+            "write kubernetes.kubeconfig or policy.k8s_api_root",
+        ),
         (
             {"ipam": {"assign_ipv4": "maybe"}},
             'ipam.assign_ipv4 = "maybe": must be true, false, "true" or "false"',

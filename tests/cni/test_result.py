@@ -163,11 +163,12 @@ def test_an_error_has_its_code_and_says_what_is_wrong(error, code):
     [
         (StoreUnavailableError("no answer"), 50),
         (StoreRefusedError("permission denied"), 50),
+        (NoMatchingPoolError("no", {}), 50),
+        (CorruptStateError("/key", "garbage"), 50),
         (CallError(Code.INVALID_CONFIG, "no"), 7),
-        (NoMatchingPoolError("no", {}), 100),
     ],
 )
-def test_status_says_that_the_store_cannot_serve(error, code):
+def test_status_says_that_no_add_can_be_served(error, code):
     assert error_json("1.1.0", error, status=True)["code"] == code
 
 
@@ -180,6 +181,13 @@ def test_an_error_says_what_to_do():
         "msg": "address 10.0.0.5 is already assigned to handle net1.c9; "
         "ask for another address, or delete its owner first",
     }
+
+
+def test_an_error_says_what_led_to_it():
+    error = AddressInUseError("10.0.0.5", "net1.c9")
+    error.add_note("annotation x = 'y'")
+
+    assert error_json("1.0.0", error)["msg"].startswith("annotation x = 'y': address 10.0.0.5 ")
 
 
 def test_details_are_given_where_there_are_any():

@@ -6,10 +6,14 @@ import pytest
 from poolmgr.api import IPPool
 from poolmgr.cidr import parse_address
 from poolmgr.cni import verbs
-from poolmgr.cni.netconf import Args, Call, Command
+from poolmgr.cni.args import Args
+from poolmgr.cni.netconf import Call, Command
+from poolmgr.cni.result import failure
+from poolmgr.cni.wanted import PodView, settle
 from poolmgr.core import records
 from poolmgr.core.block import Attribute
-from poolmgr.core.link import LinkPolicy, MainPlugin
+from poolmgr.core.link import LinkPolicy, MainPlugin, Route
+from poolmgr.core.outcome import Released
 from poolmgr.core.request import Attachment
 from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, Txn
 from poolmgr.errors import (
@@ -18,9 +22,9 @@ from poolmgr.errors import (
     ContentionError,
     CorruptStateError,
     NoMatchingPoolError,
-    StoreUnavailableError,
 )
 from poolmgr.ipam import IPAM
+from poolmgr.kube.annotations import ADDRESSES, FAMILIES, IP_ADDRS, NO_IPAM, POOLS, Gates
 from poolmgr.store.memory import MemoryStore
 
 NOW_NS = 1_795_461_196_864_963_229
@@ -39,12 +43,12 @@ def ipam(store):
     return IPAM(store)
 
 
-def pool(name, cidr, block_size):
+def pool(name, cidr, block_size, **spec):
     manifest = {
         "apiVersion": "projectcalico.org/v3",
         "kind": "IPPool",
         "metadata": {"name": name},
-        "spec": {"cidr": cidr, "blockSize": block_size},
+        "spec": {"cidr": cidr, "blockSize": block_size, **spec},
     }
     return IPPool.from_manifest(manifest).to_stored()
 
@@ -180,24 +184,27 @@ def test_the_main_plugins_rules_reach_the_result(ipam):
 
 
 def test_a_named_address_is_assigned_whatever_the_families(ipam):
-    args = Args(address=parse_address("10.0.0.37"))
+    addresses = (parse_address("10.0.0.37"),)
 
     for families in ((6,), ()):
-        assert only_ip(add(call(args=args, families=families), "node-a", ipam)) == "10.0.0.37"
+        assert (
+            only_ip(add(call(addresses=addresses, families=families), "node-a", ipam))
+            == "10.0.0.37"
+        )
 
 
 def test_a_named_address_that_is_taken_is_refused(ipam):
-    args = Args(address=parse_address("10.0.0.37"))
-    add(call(args=args), "node-a", ipam)
+    addresses = (parse_address("10.0.0.37"),)
+    add(call(addresses=addresses), "node-a", ipam)
 
     with pytest.raises(AddressInUseError):
-        add(call(container="c2", args=args), "node-a", ipam)
+        add(call(container="c2", addresses=addresses), "node-a", ipam)
 
 
-@pytest.mark.parametrize("address", [None, parse_address("10.0.0.37")])
-def test_nothing_is_written_for_a_caller_who_is_gone(address, ipam, store):
+@pytest.mark.parametrize("addresses", [(), (parse_address("10.0.0.37"),)])
+def test_nothing_is_written_for_a_caller_who_is_gone(addresses, ipam, store):
     with pytest.raises(ContentionError, match="the caller is gone"):
-        add(call(args=Args(address=address)), "node-a", ipam, alive=lambda: False)
+        add(call(addresses=addresses), "node-a", ipam, alive=lambda: False)
 
     assert stored(store, records.HANDLES) == {}
 
@@ -290,10 +297,10 @@ def test_a_check_allows_addresses_of_other_plugins(ipam):
 
 
 def test_a_check_of_a_named_address_looks_at_its_family(ipam):
-    args = Args(address=parse_address("fd00::7"))
-    add(call(args=args), "node-a", ipam)
+    addresses = (parse_address("fd00::7"),)
+    add(call(addresses=addresses), "node-a", ipam)
 
-    check(ipam, "fd00::7", args=args)
+    check(ipam, "fd00::7", addresses=addresses)
 
 
 def test_a_check_without_families_asks_for_nothing(ipam):
@@ -332,13 +339,112 @@ def test_a_check_of_another_interface_fails(ipam):
         check(ipam, mine, interface="eth1")
 
 
-class Unreachable(MemoryStore):
-    def read(self, fetch, **options):
-        raise StoreUnavailableError("no answer")
+def settled(pod, container="c1", **keys):
+    return settle(
+        call(container=container, gates=Gates(ip_addrs_no_ipam=True), **keys),
+        PodView(annotations=pod),
+    )
 
 
-def test_status_asks_the_store(store):
-    verbs.status(store)
+@pytest.mark.parametrize(
+    ("pod", "addresses"),
+    [
+        ({IP_ADDRS: '["fd00::7", "10.0.0.7"]'}, ["10.0.0.7", "fd00::7"]),
+        ({ADDRESSES: "10.0.0.9,fd00::9"}, ["10.0.0.9", "fd00::9"]),
+        ({FAMILIES: '["IPv6"]', POOLS[6]: '["six"]', ADDRESSES: "fd00::9"}, ["fd00::9"]),
+    ],
+)
+def test_annotations_decide_what_is_given_and_checked(pod, addresses, ipam):
+    result = add(settled(pod), "node-a", ipam)
 
-    with pytest.raises(StoreUnavailableError):
-        verbs.status(Unreachable())
+    assert [ip["address"].partition("/")[0] for ip in result["ips"]] == addresses
+    previous = frozenset(parse_address(each) for each in addresses)
+    verbs.check(settled(pod, previous=previous), ipam)
+    with pytest.raises(CheckFailedError):
+        verbs.check(settled(pod, previous=frozenset({parse_address("10.9.9.9")})), ipam)
+
+
+def test_a_refusal_names_the_annotation_that_led_to_it(ipam):
+    with pytest.raises(NoMatchingPoolError) as caught:
+        add(settled({POOLS[4]: '["five"]'}), "node-a", ipam)
+
+    said = f"annotation {POOLS[4]} = '[\"five\"]': a requested pool cannot be used: five: "
+    assert said in str(failure("1.0.0", caught.value)["msg"])
+
+
+def test_the_labels_of_the_namespace_select_pools(ipam, store):
+    spec = {"namespaceSelector": "team == 'x'", "allowedUses": ["Workload"]}
+    put(store, **{pool_key("four"): pool("four", "10.0.0.0/26", 28, **spec)})
+    view = PodView(namespace_labels={"team": "x"})
+
+    assert add(settle(call(), view), "node-a", ipam)["ips"]
+    with pytest.raises(NoMatchingPoolError):
+        add(settle(call(container="c2"), PodView()), "node-a", ipam)
+
+
+def test_what_has_no_effect_is_logged_on_one_line(ipam, caplog):
+    add(call(warnings=("one", "two")), "node-a", ipam)
+
+    assert caplog.messages == ["one; two"]
+
+
+def test_addresses_past_ipam_are_in_the_result_and_nowhere_else():
+    link = LinkPolicy(
+        routes=(Route(dst="0.0.0.0/0", gw="10.9.0.1"), Route(dst="::/0")), dns={"domain": "d"}
+    )
+    mine = settled({NO_IPAM: '["10.9.0.5", "fd00:9::5"]'}, families=(4, 6), link=link)
+    result = add(mine, "node-a", ipam=None)
+
+    assert result == {
+        "cniVersion": "1.0.0",
+        "ips": [{"address": "10.9.0.5/32"}, {"address": "fd00:9::5/128"}],
+        "routes": [{"dst": "0.0.0.0/0", "gw": "10.9.0.1"}, {"dst": "::/0"}],
+        "dns": {"domain": "d"},
+    }
+    verbs.check(mine, ipam=None)
+    previous = frozenset(map(parse_address, ("10.9.0.5", "fd00:9::5")))
+    verbs.check(replace(mine, previous=previous), ipam=None)
+    with pytest.raises(CheckFailedError, match="fd00:9::5"):
+        verbs.check(replace(mine, previous=frozenset({parse_address("10.9.0.5")})), ipam=None)
+
+
+def collected(network="net1", *valid):
+    return Call(command=Command.GC, version="1.1.0", network=network, valid=frozenset(valid))
+
+
+def test_gc_frees_what_is_not_listed_of_its_node_and_network(ipam, store):
+    for container, interface, network, node in (
+        ("c1", "eth0", "net1", "node-a"),
+        ("c1", "eth1", "net1", "node-a"),
+        ("c2", "eth0", "net1", "node-a"),
+        ("c3", "eth0", "net2", "node-a"),
+        ("c4", "eth0", "net1", "node-b"),
+    ):
+        add(call(container=container, interface=interface, network=network), node, ipam)
+
+    verbs.collect(collected("net1", ("c1", "eth0")), "node-a", ipam)
+
+    left = [(each["node"], each["network"], each["interface"]) for each in attributes(store)]
+    assert sorted(left) == [
+        ("node-a", "net1", "eth0"),
+        ("node-a", "net2", "eth0"),
+        ("node-b", "net1", "eth0"),
+    ]
+
+
+def test_gc_leaves_alone_what_is_younger_than_its_list(ipam, store):
+    add(call(), "node-a", ipam, now_ns=NOW_NS + 1)
+    add(call(container="c2"), "node-a", ipam, now_ns=NOW_NS)
+
+    verbs.collect(collected(), "node-a", ipam, now_ns=NOW_NS)
+
+    assert list(stored(store, records.HANDLES)) == [records.handle_key("net1.c1")]
+
+
+def test_gc_fails_when_a_block_was_left_alone(ipam, monkeypatch):
+    broken = CorruptStateError("/key", "garbage")
+    answer = Released(released=(), errors=(broken,))
+    monkeypatch.setattr(ipam, "collect_garbage", lambda request, **options: answer)
+
+    with pytest.raises(CorruptStateError):
+        verbs.collect(collected(), "node-a", ipam)

@@ -297,6 +297,16 @@ def test_a_block_that_is_the_hosts_already_counts_as_claimed(world, stored, actu
     assert before == world.blocks()
 
 
+@pytest.mark.parametrize("owner", ["node-a", "node-b"])
+def test_what_is_said_of_an_existing_block_holds_only_while_it_is_as_it_was(world, owner):
+    claimed_elsewhere(world, "10.0.0.0/30", owner, full=False)
+    asked = ClaimAffinities(cidr=parse_network("10.0.0.0/30"), host="node-a")
+    decided, _ = world.decide([asked])
+    world.ask(ReleaseAffinities(host=owner))
+
+    assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+
+
 def test_a_claim_of_many_blocks_is_planned_in_parts():
     world = World().pool("p6", "fd00::/116", blockSize=122)
     claimed_elsewhere(world, "fd00::40/122", "node-b", full=False)
@@ -340,6 +350,7 @@ def test_a_claim_fails_when_its_pool_is_edited_or_the_block_taken_meanwhile(worl
         lambda: world.pool("p4", str(ALL), blockSize=30, disabled=True),
         lambda: world.remove(records.resource_key("ippools", "p4")),
         lambda: claimed_elsewhere(world, "10.0.0.4/30", "node-b"),
+        lambda: world.pool("a-first", str(ALL), blockSize=29),
     ):
         world.pool("p4", str(ALL), blockSize=30)
         decided, _ = world.decide([asked])

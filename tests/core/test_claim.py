@@ -235,6 +235,22 @@ def test_the_last_block_that_a_reservation_leaves_of_a_huge_pool_is_found():
     assert ["fd00::c000:0:0:0"] == world.addresses(add("c1", families=(6,)))
 
 
+# Blocks of an earlier pool
+
+
+def test_an_affinity_for_a_block_of_another_size_is_dropped_and_the_block_not_made(world):
+    earlier = parse_network("10.20.0.0/29")
+    world.put(records.affinity_key("node-a", earlier), b"{}")
+
+    decided, _ = world.decide([add("c")])
+    world.addresses(add("c"))
+
+    assert "10.20.0.0/29" not in world.blocks()
+    assert world.value(records.affinity_key("node-a", earlier)) is None
+    # The block may be made before its affinity goes.
+    assert key_of("10.20.0.0/29") in decided.txn.expect
+
+
 # Blocks in pools that no longer select the host
 
 

@@ -85,6 +85,24 @@ def test_the_answer_holds_only_while_the_block_is_the_hosts(world):
     assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.configure(strict_affinity=True),
+        lambda w: w.node("node-a", rack="r9"),
+        lambda w: w.pool("a-first", "10.99.0.0/24"),
+        lambda w: w.remove(records.resource_key("ippools", "p4")),
+        lambda w: w.reserve("late", str(POOL)),
+    ],
+    ids=["configuration", "node", "another pool", "pool deleted", "reservation"],
+)
+def test_a_claim_depends_on_what_it_was_decided_on(world, change):
+    decided, _ = world.decide([ensure()])
+    change(world)
+
+    assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+
+
 @pytest.mark.parametrize("spec", [{"disabled": True}, {"nodeSelector": "rack == 'r1'"}])
 def test_a_block_in_a_pool_that_does_not_serve_is_passed_over(world, spec):
     full_block(world)

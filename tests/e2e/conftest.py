@@ -1,5 +1,8 @@
 """A node with CNI plugins beside the private etcd."""
 
+import uuid
+from pathlib import Path
+
 import pytest
 
 from poolctl.install import install
@@ -23,6 +26,17 @@ def node(plugin_path, etcd_endpoint):
     """A machine of its own, called node-a."""
     with Node("node-a", etcd_endpoint) as started:
         yield started
+
+
+@pytest.fixture
+def cgroup():
+    """Name of a control group for all containers; what is left of it is removed."""
+    name = f"poolmgr-{uuid.uuid4().hex[:12]}"
+    yield name
+    root = Path("/sys/fs/cgroup")
+    for path in (*root.glob(name), *root.glob(f"*/{name}")):  # version 2, version 1
+        for folder in (*sorted(path.glob("**/*/"), reverse=True), path):
+            folder.rmdir()
 
 
 @pytest.fixture

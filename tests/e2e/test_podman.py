@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import uuid
 from pathlib import Path
 
 import pytest
@@ -73,17 +72,6 @@ def make_rootfs(root: Path, *programs: str) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
     return root
-
-
-@pytest.fixture
-def cgroup():
-    """Name of a control group for all containers; what is left of it is removed."""
-    name = f"poolmgr-{uuid.uuid4().hex[:12]}"
-    yield name
-    root = Path("/sys/fs/cgroup")
-    for path in (*root.glob(name), *root.glob(f"*/{name}")):  # version 2, version 1
-        for folder in (*sorted(path.glob("**/*/"), reverse=True), path):
-            folder.rmdir()
 
 
 @pytest.fixture

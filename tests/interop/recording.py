@@ -6,6 +6,7 @@ allocations of blocks are packed as text in the file, and lists again after `loa
 """
 
 import json
+import os
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parent / "data"
+
+RECORDINGS = Path(
+    os.environ.get("POOLMGR_INTEROP") or Path(__file__).parents[2].parent / "shared" / "interop"
+)
+"""Where the recordings are that `extract.py` and `extract_kube.py` read, if they are at hand."""
 
 ORPHANS = "orphaned allocation blocks"
 """The pool that libcalico's counts have for blocks without one."""

@@ -1,6 +1,5 @@
 import copy
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,17 @@ from poolctl.main import main as poolctl
 from tests.interop import extract
 from tests.interop.compare import compare
 from tests.interop.deviations import LATER, RULES, STEPS
-from tests.interop.recording import DATA, Answer, Entry, answer, load, packed, unpacked
-from tests.interop.replay import Programs, replay
-
-RECORDINGS = Path(
-    os.environ.get("POOLMGR_INTEROP") or Path(__file__).parents[2].parent / "shared" / "interop"
+from tests.interop.recording import (
+    DATA,
+    RECORDINGS,
+    Answer,
+    Entry,
+    answer,
+    load,
+    packed,
+    unpacked,
 )
+from tests.interop.replay import Programs, replay
 
 BLOCK = "/calico/ipam/v2/assignment/ipv4/block/10.20.0.160-28"
 HANDLE = "/calico/ipam/v2/handle/net1.v010"

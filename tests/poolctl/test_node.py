@@ -7,6 +7,7 @@ import pytest
 
 from poolctl.report import REFUSED, USAGE
 from poolmgr.core.records import resource_key
+from tests.support.kube_api import KubeApi
 from tests.support.poolctl import stored
 
 
@@ -45,6 +46,55 @@ def test_the_name_comes_from_the_file_or_from_the_host(at_memory, tmp_path):
     assert from_file.stdout == "node/from-file created\n"
     if not os.path.exists("/var/lib/calico/nodename"):
         assert from_host.stdout == f"node/{os.uname().nodename.lower()} created\n"
+
+
+@pytest.fixture
+def kube():
+    with KubeApi() as api:
+        yield api
+
+
+def test_labels_become_those_of_the_kubernetes_node(poolctl, store, kube, tmp_path):
+    conf = kube.kubeconfig(tmp_path / "kubeconfig")
+    poolctl("node", "register", "node-a", "-l", "old=1")
+
+    result = poolctl("node", "register", "node-a", "--kubeconfig", conf)
+    again = poolctl("node", "register", "node-a", "--kubeconfig", conf)
+
+    assert ("node/node-a configured\n", "node/node-a unchanged\n") == (
+        result.stdout,
+        again.stdout,
+    )
+    assert {"kubernetes.io/hostname": "node-a", "rack": "r1"} == labels_of(store)
+
+
+def test_labels_are_added_to_those_of_kubernetes_and_win(poolctl, store, kube, tmp_path):
+    conf = kube.kubeconfig(tmp_path / "kubeconfig")
+
+    result = poolctl(
+        "node", "register", "node-b", "--kubeconfig", conf, "-l", "rack=r9", "-l", "x=y"
+    )
+
+    assert "node/node-b created\n" == result.stdout
+    assert {"rack": "r9", "x": "y"} == labels_of(store, "node-b")
+
+
+def test_without_an_answer_of_kubernetes_nothing_is_registered(
+    at_memory, memory, kube, tmp_path
+):
+    conf = kube.kubeconfig(tmp_path / "kubeconfig")
+    arguments = ("node", "register", "--kubeconfig", conf)
+
+    unknown = at_memory(*arguments, "node-x")
+    kube.stop()
+    down = at_memory(*arguments, "node-a")
+    no_file = at_memory("node", "register", "node-a", "--kubeconfig", "/missing")
+
+    assert "has no node node-x; set nodename" in unknown.stderr
+    assert f"Kubernetes API {kube.url}, node node-a: " in down.stderr
+    assert "kubeconfig /missing cannot be used: " in no_file.stderr
+    assert {REFUSED} == {each.exit_code for each in (unknown, down, no_file)}
+    assert {} == stored(memory)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from poolmgr.cidr import IPNetwork, parse_address, parse_network
 from poolmgr.cni import verbs
-from poolmgr.cni.netconf import Args, Call, Command
+from poolmgr.cni.netconf import Call, Command
 from poolmgr.core import records
 from poolmgr.core.flaws import Flaw
 from poolmgr.core.outcome import Assigned, Released
@@ -187,8 +187,8 @@ class Site(Cluster):
 
     def add(self, container: str, *, node: str = "node-a", address: str = "", **keys) -> str:
         """Run a CNI ADD and return its address."""
-        args = Args(address=parse_address(address)) if address else Args()
-        call = _call(Command.ADD, container, args=args, **keys)
+        named = (parse_address(address),) if address else ()
+        call = _call(Command.ADD, container, addresses=named, **keys)
         result: Any = verbs.add(call, node, self.ipam())
         (found,) = result["ips"]
         return found["address"].partition("/")[0]

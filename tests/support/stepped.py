@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from poolmgr.errors import StoreUnavailableError
 from poolmgr.store.port import Store
-from tests.support.rivals import FAULTS, FailingStore
+from tests.support.failing import FAULTS, FailingStore
 
 
 class _Died(BaseException):
@@ -44,6 +44,9 @@ class Stepped:
         self._fault = fault
         self._go.release()
         self._stopped.acquire()
+        self._look()
+
+    def _look(self) -> None:
         if self.done:
             self._thread.join()
         if self._error is not None:

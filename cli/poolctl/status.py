@@ -1,0 +1,290 @@
+"""
+`poolctl node status`: which IPAM the networks of this node use, and what is wrong with it.
+
+Rules:
+
+1. Files are read in the runtime's order; the first that it can use is its default network.
+2. A file that it cannot use is passed over, by it and here, and told.
+3. What would serve an ADD is judged as the plugin does: by its own reading of the
+   configuration, and by the planner's choice of pools.
+4. Wrong is what keeps our plugin from serving, and what keeps the default network from working.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from poolctl.config import Session
+from poolctl.report import advice
+from poolmgr.api import IPPool, Node
+from poolmgr.cni import runtime
+from poolmgr.cni.host import node_name
+from poolmgr.cni.netconf import Call
+from poolmgr.core import records
+from poolmgr.core.pools import Criteria, select
+from poolmgr.core.txn import Fetch
+from poolmgr.errors import CorruptStateError, InvalidRequestError, NoMatchingPoolError, PoolmgrError
+
+_POOLS = records.resource_range(IPPool.plural)
+_CAPABILITY = '"capabilities": {"io.kubernetes.cri.pod-annotations": true}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """
+    A plugin's executable.
+
+    Attributes:
+        path: None = it is in no directory of plugins.
+    """
+
+    type: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """
+    Pools of a family, as they are for this node.
+
+    Attributes:
+        kept: Name and CIDR of those that serve, best first.
+        reasons: Name -> why it does not serve.
+    """
+
+    family: int
+    kept: tuple[tuple[str, str], ...]
+    reasons: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkStatus:
+    """
+    What is known of a network.
+
+    Attributes:
+        default: Whether the runtime attaches containers to it that name none.
+        ipam: None = the network has no IPAM plugin.
+        node: Name of this node on it; "" = the network is not ours, or nobody can say.
+        annotations: How those of a pod reach us.
+        problems: What is wrong, each with the remedy.
+    """
+
+    file: str
+    name: str
+    default: bool
+    delegated_by: str
+    main: Program
+    ipam: Program | None
+    chained: tuple[Program, ...]
+    node: str = ""
+    annotations: str = ""
+    serving: tuple[Serving, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its addresses come from us."""
+        return self.ipam is not None and self.ipam.type == runtime.OURS
+
+
+@dataclass(slots=True)
+class Status:
+    """
+    What is known of this node.
+
+    Attributes:
+        problems: Of no single network.
+    """
+
+    conf_dir: Path
+    bin_dirs: tuple[Path, ...]
+    networks: list[NetworkStatus] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems and not any(each.problems for each in self.networks)
+
+
+def look(session: Session, conf_dir: Path, bin_dirs: Sequence[Path]) -> Status:
+    """Find out what the networks of this node are, and how they are served."""
+    status = Status(conf_dir=conf_dir, bin_dirs=tuple(bin_dirs))
+    for file in _files(status):
+        try:
+            found = runtime.networks(file.name, file.read_bytes())
+        except (OSError, InvalidRequestError) as error:
+            why = f"{file.name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            status.problems.append(f"{why}; runtimes pass over the file: mend or remove it")
+            continue
+        first = not status.networks
+        for number, network in enumerate(found):
+            default = first and number == 0
+            status.networks.append(_network(session, status, file, network, default=default))
+    if not status.networks and not status.problems:
+        status.problems.append(
+            f"{conf_dir} has no network configuration; put one there, deploy/examples has some"
+        )
+    elif status.networks and not any(each.is_ours for each in status.networks):
+        status.problems.append(
+            f"no network gets addresses from {runtime.OURS}; write it as ipam.type into the "
+            "configuration of one"
+        )
+    return status
+
+
+def _files(status: Status) -> Iterator[Path]:
+    """Yield the files that a runtime looks at, in its order."""
+    try:
+        files = sorted(status.conf_dir.iterdir(), key=lambda each: each.name)
+    except OSError as error:
+        status.problems.append(
+            f"{status.conf_dir} is not readable: {error.strerror}; name the runtime's "
+            "directory of network configurations by --conf-dir"
+        )
+        return
+    for file in files:
+        if file.suffix in runtime.CONF_SUFFIXES and not file.is_dir():
+            yield file
+
+
+def _network(
+    session: Session, status: Status, file: Path, network: runtime.Network, *, default: bool
+) -> NetworkStatus:
+    main = network.main
+    programs = {
+        type_: Program(type=type_, path=_find(type_, status.bin_dirs))
+        for each in network.plugins
+        for type_ in (each.type, each.ipam)
+        if type_
+    }
+    chained = (each.type for each in network.plugins if each is not main)
+    seen = NetworkStatus(
+        file=file.name,
+        name=network.name,
+        default=default,
+        delegated_by=network.delegated_by,
+        main=programs[main.type],
+        ipam=programs[main.ipam] if main.ipam else None,
+        chained=tuple(programs[type_] for type_ in chained),
+    )
+    problems = []
+    if default or main.is_ours:
+        problems = [each for program in programs.values() for each in _unusable(program, status)]
+    if main.is_ours:
+        seen, more = _served(session, seen, main)
+        problems += more
+    return replace(seen, problems=tuple(problems))
+
+
+def _find(type_: str, bin_dirs: Sequence[Path]) -> Path | None:
+    paths = (directory / type_ for directory in bin_dirs)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _unusable(program: Program, status: Status) -> Iterator[str]:
+    """Say what keeps a plugin from being run."""
+    ours = program.type == runtime.OURS
+    path, where = program.path, " and ".join(map(str, status.bin_dirs))
+    bin_dir = status.bin_dirs[0] if path is None else path.parent
+    remedy = f"poolctl node install --bin-dir {bin_dir}" if ours else "install it"
+    if path is None:
+        yield f"plugin {program.type} is not in {where}; {remedy}, or name --bin-dir"
+        return
+    needed = [path, path.with_name(f"{path.name}.direct")] if ours else [path]
+    for each in needed:
+        if not each.is_file():
+            yield f"{each} is missing; {remedy}"
+        elif not os.access(each, os.X_OK):
+            yield f"{each} is not executable; {remedy if ours else 'chmod +x it'}"
+
+
+def _served(
+    session: Session, seen: NetworkStatus, plugin: runtime.Plugin
+) -> tuple[NetworkStatus, list[str]]:
+    """Add what our plugin would do on a network, and return what is wrong with that."""
+    problems = []
+    try:
+        call = plugin.call(wishes=True)
+        seen = replace(seen, annotations=_annotations(plugin, call))
+        kubeconfig = (call.kubernetes or {}).get("kubeconfig")
+        if kubeconfig and not os.access(kubeconfig, os.R_OK):
+            problems.append(
+                f"kubernetes.kubeconfig {kubeconfig} is not readable, so no pod gets an address; "
+                "put the file there, or remove the key"
+            )
+        seen = replace(seen, node=node_name(call.naming))
+        asked = session.following(call.etcd)
+        serving = []
+        for each, error in _pools(asked, seen.node, call):
+            serving.append(each)
+            if error is not None:
+                problems.append(f"{error}{advice(error, asked)}")
+        seen = replace(seen, serving=tuple(serving))
+    except PoolmgrError as error:
+        problems.append(f"{error}{advice(error, session)}")
+    return seen, problems
+
+
+def _annotations(plugin: runtime.Plugin, call: Call) -> str:
+    if plugin.gets_annotations and call.kubernetes:
+        return "from the runtime; the namespace's from the Kubernetes API"
+    if plugin.gets_annotations:
+        return (
+            "from the runtime; the namespace's not, for that name kubernetes.kubeconfig in the "
+            "network configuration"
+        )
+    if call.kubernetes:
+        return "from the Kubernetes API, the namespace's too"
+    return (
+        f"they do not reach us; write {_CAPABILITY} beside the plugin's type (containerd and "
+        "CRI-O heed it, multus does not), or name kubernetes.kubeconfig"
+    )
+
+
+def _pools(
+    session: Session, node: str, call: Call
+) -> Iterator[tuple[Serving, PoolmgrError | None]]:
+    """Yield the verdict on all pools, and what is wrong with it, for each family wanted."""
+    key = records.resource_key(Node.plural, node)
+    fetch = Fetch(keys=frozenset({key}), ranges=frozenset({_POOLS}))
+    reading = session.store.read(fetch, timeout_s=session.left_s)
+    stored = reading.found[key]
+    labels = None
+    if stored is not None:
+        labels = records.decode_resource(Node, key, stored.value).metadata.labels
+    pools, unreadable = [], {}
+    for pool_key, found in reading.ranges[_POOLS].items:
+        try:
+            pool = records.decode_resource(IPPool, pool_key, found.value)
+        except CorruptStateError as error:
+            unreadable[pool_key.rpartition("/")[2]] = str(error)
+        else:
+            pools.append(_for_some_namespace(pool) if call.kubernetes else pool)
+    for family in call.families:
+        criteria = Criteria(
+            family=family,
+            host=node,
+            node_labels=labels,
+            requested=call.pools.get(family, ()),
+            link=call.link,
+        )
+        of_family = [pool for pool in pools if pool.spec.cidr.version == family]
+        # Pools of the other family crowd the list, but if one is named that is the reason.
+        judged = pools if criteria.requested else of_family
+        try:
+            selection = select(judged, criteria, unreadable=unreadable)
+        except (NoMatchingPoolError, CorruptStateError) as error:
+            reasons = error.reasons if isinstance(error, NoMatchingPoolError) else {}
+            yield Serving(family=family, kept=(), reasons=reasons), error
+        else:
+            kept = tuple((each.name, str(each.cidr)) for each in selection.kept)
+            yield Serving(family=family, kept=kept, reasons=selection.reasons), None
+
+
+def _for_some_namespace(pool: IPPool) -> IPPool:
+    """Judge a pool for a pod whose namespace it selects, where namespaces are looked up."""
+    spec = pool.spec.model_copy(update={"namespace_selector": ""})
+    return pool.model_copy(update={"spec": spec})

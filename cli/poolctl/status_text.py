@@ -1,0 +1,123 @@
+"""How `poolctl node status` is written: for people, in 80 columns, or as JSON and YAML."""
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from poolctl.report import printable
+from poolctl.status import NetworkStatus, Program, Status
+from poolmgr.cni.runtime import OURS
+
+_COLUMNS = 80
+_INDENT = 16
+
+
+def rendered(status: Status, output: str) -> str:
+    """Write a status as "table", "json" or "yaml"."""
+    if output == "json":
+        return json.dumps(_value(status), indent=2)
+    if output == "yaml":
+        return str(yaml.safe_dump(_value(status), sort_keys=False)).rstrip()
+    return "\n".join(_lines(status))
+
+
+def _lines(status: Status) -> Iterator[str]:
+    yield from _row("networks", str(status.conf_dir), indent=0)
+    yield from _row("plugins", ", ".join(map(str, status.bin_dirs)), indent=0)
+    for problem in status.problems:
+        yield from _row("PROBLEM", problem, indent=0)
+    for network in status.networks:
+        yield ""
+        yield from _network(network)
+    yield ""
+    count = len(status.problems) + sum(len(each.problems) for each in status.networks)
+    yield f"{count:,} {'problem' if count == 1 else 'problems'} found" if count else "all is well"
+
+
+def _network(network: NetworkStatus) -> Iterator[str]:
+    use = "the runtime's default" if network.default else "used where it is named"
+    if network.delegated_by:
+        use = f"delegated to by multus of {network.delegated_by}"
+    yield printable(f"{network.file}: network {network.name}, {use}")
+    yield from _row("main plugin", _program(network.main))
+    ipam = "none"
+    if network.ipam is not None:
+        whose = "ours" if network.is_ours else "not ours"
+        ipam = f"{_program(network.ipam)}; {whose}"
+    yield from _row("IPAM plugin", ipam)
+    if network.chained:
+        yield from _row("chained", ", ".join(each.type for each in network.chained))
+    if network.is_ours:
+        yield from _row("this node", network.node or "unknown")
+    if network.annotations:
+        yield from _row("annotations", network.annotations)
+    for serving in network.serving:
+        pools = ", ".join(f"{name} {cidr}" for name, cidr in serving.kept)
+        yield from _row(f"IPv{serving.family} pools", pools or "none")
+        for name, reason in serving.reasons.items():
+            yield from _row("  not", f"{name}: {reason}")
+    for problem in network.problems:
+        yield from _row("PROBLEM", problem)
+
+
+def _program(program: Program) -> str:
+    return f"{program.type}, {program.path or 'not found'}"
+
+
+def _row(title: str, text: str, *, indent: int = 2) -> list[str]:
+    return textwrap.wrap(
+        printable(text),
+        _COLUMNS,
+        initial_indent=f"{'':{indent}}{title}".ljust(_INDENT),
+        subsequent_indent=" " * _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _value(status: Status) -> dict[str, Any]:
+    return {
+        "confDir": str(status.conf_dir),
+        "binDirs": [str(each) for each in status.bin_dirs],
+        "networks": [_network_value(each) for each in status.networks],
+        "problems": list(status.problems),
+    }
+
+
+def _network_value(network: NetworkStatus) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "file": network.file,
+        "name": network.name,
+        "default": network.default,
+        "delegatedBy": network.delegated_by or None,
+        "mainPlugin": _program_value(network.main),
+        "ipamPlugin": None,
+        "chainedPlugins": [_program_value(each) for each in network.chained],
+        "problems": list(network.problems),
+    }
+    if network.ipam is not None:
+        value["ipamPlugin"] = _program_value(network.ipam) | {"ours": network.ipam.type == OURS}
+    if network.is_ours:
+        value |= {
+            "node": network.node or None,
+            "podAnnotations": network.annotations or None,
+            "pools": [
+                {
+                    "family": serving.family,
+                    "serving": [{"name": name, "cidr": cidr} for name, cidr in serving.kept],
+                    "notServing": [
+                        {"name": name, "reason": reason}
+                        for name, reason in serving.reasons.items()
+                    ],
+                }
+                for serving in network.serving
+            ],
+        }
+    return value
+
+
+def _program_value(program: Program) -> dict[str, str | None]:
+    return {"type": program.type, "path": str(program.path) if program.path else None}

@@ -1,0 +1,68 @@
+"""What the runtime, or the Kubernetes API, tells of the pod that an interface is for."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from poolmgr.cni.netconf import Call
+from poolmgr.cni.wanted import PodView
+from poolmgr.errors import InvalidRequestError
+
+
+class Facts(Protocol):
+    """What is used of a pod or namespace of the API."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """Its annotations."""
+
+
+class Api(Protocol):
+    """What is used of the Kubernetes API."""
+
+    def pod(self, namespace: str, name: str) -> Facts | None:
+        """Return a pod; None = there is none."""
+
+    def namespace(self, name: str) -> Facts | None:
+        """Return a namespace; None = there is none."""
+
+
+def is_looked_up(call: Call) -> bool:
+    """Tell whether the API is to be asked about the pod of `call`."""
+    return call.kubernetes is not None and bool(call.args.pod and call.args.namespace)
+
+
+def look_up(call: Call, api: Api) -> PodView:
+    """
+    Ask the API about the pod, unless the runtime told, and about its namespace.
+
+    Raises:
+        InvalidRequestError: The API knows no such pod, or no such namespace.
+        KubernetesError: It gives no answer.
+    """
+    namespace, name = call.args.namespace, call.args.pod
+    annotations = call.annotations
+    if annotations is None:
+        pod = api.pod(namespace, name)
+        if pod is None:
+            raise _unknown(f"pod {namespace}/{name}", "K8S_POD_NAME")
+        annotations = pod.annotations
+    found = api.namespace(namespace)
+    if found is None:
+        raise _unknown(f"namespace {namespace}", "K8S_POD_NAMESPACE")
+    return PodView(
+        annotations=annotations,
+        namespace_annotations=found.annotations,
+        namespace_labels=found.labels,
+    )
+
+
+def _unknown(what: str, name: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"CNI_ARGS {name}: the Kubernetes API does not know {what}, so nobody can say what it "
+        "shall get; nothing was assigned",
+        field=name,
+    )

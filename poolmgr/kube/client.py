@@ -1,0 +1,393 @@
+"""
+What the Kubernetes API says about pods, namespaces and nodes.
+
+Rules:
+
+1. A call is one attempt and ends at its deadline, whatever the server does: it runs in a thread
+   of its own, whose sockets are shut down then. (The HTTP client's own timeouts are for each
+   read, so a server that sends a byte now and then would never meet them.)
+2. None means that the API itself knows no such object. Whatever is no answer to the question
+   is a KubernetesError.
+3. What the environment says about proxies is not heeded: a runtime's are for pulling images.
+4. lightkube takes longer to import than all else in an ADD, so only making a `Kubernetes` does.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from poolmgr.api.meta import NAME_RULE, is_name
+from poolmgr.errors import InvalidRequestError, KubernetesError
+from poolmgr.kube.facts import NamespaceFacts, NodeFacts, PodFacts
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from httpx2 import BaseTransport
+    from lightkube import Client
+    from lightkube.config.kubeconfig import SingleConfig
+    from lightkube.config.models import Cluster, User
+    from lightkube.models.meta_v1 import ObjectMeta
+    from lightkube.resources.core_v1 import Pod
+
+TIMEOUT_S = 2.0
+_PAGE = 500  # pods in an answer, as kubectl asks for
+_SHOWN = 300  # characters of a foreign message
+_FIELD = "kubernetes.kubeconfig"
+_T = TypeVar("_T")
+
+_REMEDIES = {
+    401: "check the token or client certificate",
+    403: "allow its user to get and list pods, namespaces and nodes",
+    410: "ask again",
+}
+_UNHEALTHY = "look at the API server"
+_UNREACHABLE = "check the server's address, its certificate authority, and that it runs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """
+    How to reach the API; "" = not given. The rest beats what the kubeconfig says.
+
+    Attributes:
+        kubeconfig: Path of the file.
+        api_root: URL of the server.
+        token: Bearer token.
+        client_certificate: Path of a PEM file, as the following.
+    """
+
+    kubeconfig: str = ""
+    api_root: str = ""
+    token: str = field(default="", repr=False)
+    client_certificate: str = ""
+    client_key: str = ""
+    certificate_authority: str = ""
+
+
+class Kubernetes:
+    """
+    A client of the API; threads that share it share the fate of a call that is cut off.
+
+    Args:
+        access: How to reach it.
+        timeout_s: For each call.
+
+    Attributes:
+        server: URL of the API server.
+
+    Raises:
+        InvalidRequestError: `access` cannot be used; nothing was asked.
+    """
+
+    def __init__(self, access: Access, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._sockets: list[socket.socket] = []
+        config = _config(access)
+        self.server = config.cluster.server
+        self._client = _client(config, access, timeout_s, self._sockets)
+
+    def pod(self, namespace: str, name: str) -> PodFacts | None:
+        """
+        Read a pod; None = there is none.
+
+        Raises:
+            InvalidRequestError: No object can have such a name.
+            KubernetesError: No answer.
+        """
+        from lightkube.resources.core_v1 import Pod
+
+        _check_names(namespace, name)
+        return self._one(
+            f"pod {namespace}/{name}",
+            name,
+            lambda: _pod(self._client.get(Pod, name, namespace=namespace)),
+        )
+
+    def namespace(self, name: str) -> NamespaceFacts | None:
+        """Read a namespace; None = there is none. Raises as `pod` does."""
+        from lightkube.resources.core_v1 import Namespace
+
+        _check_names(name)
+        return self._one(
+            f"namespace {name}",
+            name,
+            lambda: NamespaceFacts(**_common(self._client.get(Namespace, name).metadata)),
+        )
+
+    def node(self, name: str) -> NodeFacts | None:
+        """Read a node; None = there is none. Raises as `pod` does."""
+        from lightkube.resources.core_v1 import Node
+
+        _check_names(name)
+        return self._one(
+            f"node {name}",
+            name,
+            lambda: NodeFacts(**_common(self._client.get(Node, name).metadata)),
+        )
+
+    def pods(self, node: str) -> tuple[PodFacts, ...]:
+        """
+        Read all pods of a node, or none: after half a list the other half would look gone.
+
+        Raises:
+            InvalidRequestError: No node can have such a name.
+            KubernetesError: No answer, or not all pages in time.
+        """
+        from lightkube.resources.core_v1 import Pod
+
+        _check_names(node)
+        return self._call(
+            f"pods of node {node}",
+            lambda: tuple(
+                _pod(each)
+                for each in self._client.list(
+                    Pod, namespace="*", fields={"spec.nodeName": node}, chunk_size=_PAGE
+                )
+            ),
+        )
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
+    def _one(self, what: str, name: str, ask: "Callable[[], _Facts]") -> "_Facts | None":
+        from lightkube import ApiError
+
+        def none_if_unknown() -> _Facts | None:
+            try:
+                found = ask()
+            except ApiError as error:
+                details = error.status.details
+                # Other 404s come from a wrong path, or from something else than this API.
+                if error.status.reason == "NotFound" and details and details.name == name:
+                    return None
+                raise
+            if found.name != name:
+                raise ValueError(f"the object in it is {found.name!r:.80}")
+            return found
+
+        return self._call(what, none_if_unknown)
+
+    def _call(self, what: str, ask: Callable[[], _T]) -> _T:
+        answer: Future[_T] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(ask())
+            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
+                answer.set_exception(error)
+
+        threading.Thread(target=run, name="kubernetes", daemon=True).start()
+        try:
+            return answer.result(self._timeout_s)
+        except TimeoutError as error:
+            self._cut_off()
+            why, status, remedy = f"no answer within {self._timeout_s:g} s", None, _UNREACHABLE
+            raise KubernetesError(self.server, what, why, remedy, status=status) from error
+        except Exception as error:  # what lightkube lets through of other libraries has no base
+            why, status, remedy = _diagnosis(error, self._timeout_s)
+            raise KubernetesError(self.server, what, why, remedy, status=status) from error
+
+    def _cut_off(self) -> None:
+        """Wake the thread that still waits for the server, so that it ends."""
+        while self._sockets:
+            with contextlib.suppress(OSError):  # It was closed just now.
+                self._sockets.pop().shutdown(socket.SHUT_RDWR)
+
+
+_Facts = TypeVar("_Facts", PodFacts, NamespaceFacts, NodeFacts)
+
+
+def _diagnosis(error: Exception, timeout_s: float) -> tuple[str, int | None, str]:
+    """Tell what is wrong, the HTTP status if there is one, and the remedy."""
+    from httpx2 import HTTPStatusError, TimeoutException, TransportError
+    from lightkube import ApiError
+
+    match error:
+        case ApiError() if error.status.code:
+            said = error.status.message or error.status.reason or "no reason given"
+            code = error.status.code
+            return f"{code}, {said:.{_SHOWN}}", code, _REMEDIES.get(code, _UNHEALTHY)
+        case HTTPStatusError():
+            code = error.response.status_code
+            return f"{code}, and no word of Kubernetes", code, _UNREACHABLE
+        case TimeoutException():
+            return f"no answer within {timeout_s:g} s", None, _UNREACHABLE
+        case TransportError() | OSError():
+            return f"{str(error) or type(error).__name__:.{_SHOWN}}", None, _UNREACHABLE
+        case _:
+            return f"the answer is not understood: {error!s:.{_SHOWN}}", None, _UNHEALTHY
+
+
+def _common(metadata: "ObjectMeta | None") -> dict[str, Any]:
+    if metadata is None or not metadata.name:
+        raise ValueError("it is an object without a name")
+    return {
+        "name": metadata.name,
+        "labels": metadata.labels or {},
+        "annotations": metadata.annotations or {},
+    }
+
+
+def _pod(pod: "Pod") -> PodFacts:
+    common = _common(pod.metadata)
+    assert pod.metadata is not None
+    return PodFacts(
+        **common,
+        namespace=pod.metadata.namespace or "",
+        node=(pod.spec and pod.spec.nodeName) or "",
+        phase=(pod.status and pod.status.phase) or "",
+        host_network=bool(pod.spec and pod.spec.hostNetwork),
+        deleted=pod.metadata.deletionTimestamp is not None,
+    )
+
+
+def _check_names(*names: str) -> None:
+    """Refuse what would become another path."""
+    for name in names:
+        if not is_name(name):
+            raise InvalidRequestError(f"{name!r:.80} is not a Kubernetes name: {NAME_RULE}")
+
+
+def _config(access: Access) -> "SingleConfig":
+    """
+    Say where the server is and who we are.
+
+    Raises:
+        InvalidRequestError: The kubeconfig is missing or of no use, or nothing is given.
+    """
+    from lightkube.config.kubeconfig import KubeConfig
+    from lightkube.config.models import User
+
+    config: SingleConfig | None
+    if access.kubeconfig:
+        config = _loaded(access.kubeconfig)
+    elif access.api_root:
+        config = KubeConfig.from_server(access.api_root).get()
+    else:
+        raise InvalidRequestError(
+            "no way to reach the Kubernetes API is configured; name a kubeconfig file in "
+            f"{_FIELD}",
+            field=_FIELD,
+        )
+    assert config is not None  # only a default makes it None
+    user = config.user or User()
+    _override(config.cluster, user, access)
+    if user.token_file:
+        user.token_file = str(config.abs_file(user.token_file))
+    return config._replace(user=user)
+
+
+def _override(cluster: "Cluster", user: "User", access: Access) -> None:
+    if access.api_root:
+        # Calico's own configurations name the path too.
+        cluster.server = access.api_root.rstrip("/").removesuffix("/api/v1")
+    if access.certificate_authority:
+        cluster.certificate_auth = access.certificate_authority
+    if access.client_certificate:
+        user.client_cert, user.client_cert_data = access.client_certificate, None
+    if access.client_key:
+        user.client_key, user.client_key_data = access.client_key, None
+    if access.token:
+        user.token, user.token_file = access.token, None
+    user.token = user.token or None  # an empty one is none
+
+
+def _loaded(path: str) -> "SingleConfig":
+    """
+    Load a kubeconfig's current context.
+
+    Raises:
+        InvalidRequestError: It cannot be read, or is not a kubeconfig that we can use.
+    """
+    from lightkube.config.kubeconfig import KubeConfig
+
+    try:
+        config = KubeConfig.from_file(path).get()
+    except Exception as error:  # the loader checks little, so anything may come of a bad file
+        raise _unusable(path, f"not a kubeconfig: {_flaw(error)}") from error
+    assert config is not None  # only a default makes it None
+    if config.user and config.user.exec:
+        # It would outlive our deadline, and its children too.
+        why = "its user takes credentials from a program (exec); give it a token or certificate"
+        raise _unusable(path, why)
+    return config
+
+
+def _flaw(error: Exception) -> str:
+    from lightkube import ConfigError
+    from yaml import YAMLError
+
+    match error:
+        case OSError():
+            return error.strerror or str(error)
+        case ConfigError():
+            return str(error)
+        case YAMLError():  # its text quotes the file, which may be secret
+            return "it is not YAML"
+        case KeyError():
+            return f"{error} is missing or not defined"
+        case _:
+            return str(error)
+
+
+def _unusable(path: str, why: str) -> InvalidRequestError:
+    return InvalidRequestError(f"kubeconfig {path} cannot be used: {why}", field=_FIELD)
+
+
+def _client(
+    config: "SingleConfig", access: Access, timeout_s: float, opened: list[socket.socket]
+) -> "Client":
+    """
+    Make the client; the sockets that it opens are added to `opened`.
+
+    Raises:
+        InvalidRequestError: A certificate, key or URL is of no use.
+    """
+    from httpx2 import Timeout
+    from lightkube import Client
+    from lightkube.config.client_adapter import verify_cluster
+
+    assert config.user is not None
+    try:
+        url = urlsplit(config.cluster.server)
+        if url.scheme not in {"http", "https"} or not url.hostname:
+            raise ValueError(f"{config.cluster.server!r:.200} is not the URL of a server")  # noqa: TRY301 - one place makes the message
+        tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
+        return Client(
+            config,
+            timeout=Timeout(timeout_s),
+            trust_env=False,
+            transport=_transport(tls, opened),
+        )
+    except Exception as error:  # again anything: no file, no PEM, no base64, no URL
+        where = f"kubeconfig {access.kubeconfig}" if access.kubeconfig else access.api_root
+        raise InvalidRequestError(
+            f"{where}: certificates, key, credentials or URL cannot be used: {_flaw(error)}",
+            field=_FIELD,
+        ) from error
+
+
+def _transport(tls: "SSLContext", opened: list[socket.socket]) -> "BaseTransport":
+    from httpx2 import HTTPTransport, Request, Response
+
+    def note(event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            opened[:] = [each for each in opened if each.fileno() >= 0]
+            opened.append(info["return_value"].get_extra_info("socket"))
+
+    class Transport(HTTPTransport):
+        """Notes the sockets it opens."""
+
+        def handle_request(self, request: Request) -> Response:
+            """Send a request."""
+            request.extensions = {**request.extensions, "trace": note}
+            return super().handle_request(request)
+
+    return Transport(verify=tls)

@@ -1,0 +1,108 @@
+"""
+Node resources that say what Kubernetes says of its nodes: their labels, by which pools select.
+
+Labels of Kubernetes count alone, so that one removed there is removed here. Everything else of
+a resource, unknown fields too, belongs to others and stays.
+"""
+
+import time
+from collections.abc import Mapping
+
+from poolmgr.api import Node
+from poolmgr.api.meta import ObjectMeta, new_uid, timestamp
+from poolmgr.core.records import resource_key
+from poolmgr.core.txn import EPOCH_KEY, Conflict, Fetch, KeyValue, Txn
+from poolmgr.errors import ContentionError, CorruptStateError, InvalidRequestError
+from poolmgr.kube.client import Kubernetes
+from poolmgr.store.port import Store
+
+
+def sync_node(store: Store, kubernetes: Kubernetes, name: str, timeout_s: float) -> bool:
+    """
+    Give the Node resource the labels of the Kubernetes node; create it if there is none.
+
+    Args:
+        name: Of both.
+        timeout_s: For all that is asked of the store; `kubernetes` has its own.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        InvalidRequestError: Kubernetes has no such node.
+        KubernetesError: It does not answer.
+        ContentionError: Somebody else changed the resource at the same time; not written.
+        CorruptStateError: The stored resource cannot be understood; not written.
+        StoreError: See its kinds.
+    """
+    deadline = time.monotonic() + timeout_s
+    labels = kubernetes_labels(kubernetes, name)
+    key = resource_key(Node.plural, name)
+    fetch = Fetch(keys=frozenset({key, EPOCH_KEY}))
+    found = store.read(fetch, timeout_s=_left_s(deadline)).found
+    stored, epoch = found[key], found[EPOCH_KEY]
+    wanted = labelled(_decoded(key, stored), name, labels, uid=new_uid(), now_ns=time.time_ns())
+    if wanted is None:
+        return False
+    txn = Txn(
+        # Whoever changed or created it since we looked shall not be overwritten.
+        expect={key: stored.mod_revision if stored else 0},
+        epoch=epoch.value if epoch else None,
+        puts={key: wanted.to_stored()},
+    )
+    result = store.commit(txn, timeout_s=_left_s(deadline))
+    if isinstance(result, Conflict):
+        # Pods that start together do this together: the first one did it for all.
+        present = _decoded(key, result.current.found[key])
+        if present is None or present.metadata.labels != labels:
+            raise ContentionError(f"{wanted.ref} was changed by somebody else at the same time")
+        return False
+    return True
+
+
+def kubernetes_labels(kubernetes: Kubernetes, name: str) -> Mapping[str, str]:
+    """
+    Read the labels of a Kubernetes node.
+
+    Raises:
+        InvalidRequestError: There is no such node.
+        KubernetesError: No answer.
+    """
+    node = kubernetes.node(name)
+    if node is None:
+        raise InvalidRequestError(
+            f"Kubernetes at {kubernetes.server} has no node {name}; set nodename, or the node "
+            "name file, to the name that Kubernetes has for this host",
+            field="nodename",
+        )
+    return node.labels
+
+
+def labelled(
+    stored: Node | None, name: str, labels: Mapping[str, str], *, uid: str, now_ns: int
+) -> Node | None:
+    """
+    Return the resource to store so that its labels are `labels`; None = they are already.
+
+    Args:
+        stored: The present one; None = there is none.
+        uid: For a new one, as is `now_ns`.
+    """
+    if stored is None:
+        metadata = ObjectMeta(name=name, labels=labels)
+        return Node(metadata=metadata).created(uid=uid, now=timestamp(now_ns))
+    if stored.metadata.labels == labels:
+        return None
+    metadata = stored.metadata.model_copy(update={"labels": labels})
+    return stored.model_copy(update={"metadata": metadata})
+
+
+def _decoded(key: str, found: KeyValue | None) -> Node | None:
+    try:
+        return Node.from_stored(found.value, found.mod_revision) if found else None
+    except ValueError as error:
+        raise CorruptStateError(key, str(error)) from error
+
+
+def _left_s(deadline: float) -> float:
+    return max(0.1, deadline - time.monotonic())
