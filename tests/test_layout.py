@@ -25,6 +25,7 @@ UNTESTED = {
 # Test modules that belong to no single module.
 BEYOND = (
     "tests/behaviours/",
+    "tests/cni/test_fuzz.py",
     "tests/e2e/",
     "tests/interop/",
     "tests/store/test_etcd_container.py",

@@ -20,7 +20,7 @@ from poolctl.rehearsal import Rehearsal
 from poolctl.report import say
 from poolmgr.cni import runtime
 from poolmgr.cni.host import node_name
-from poolmgr.cni.verbs import _timestamp as timestamp
+from poolmgr.cni.verbs import timestamp
 from poolmgr.core.request import CollectGarbage
 from poolmgr.errors import InvalidRequestError
 from poolmgr.ipam import IPAM

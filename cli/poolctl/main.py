@@ -9,7 +9,7 @@ try:
 
     import click
 
-    from poolctl import ipam, node, resources
+    from poolctl import ipam, migrate, node, resources
     from poolctl.config import Session
     from poolctl.report import INTERRUPTED, REFUSED, complain, failed
     from poolmgr import __version__
@@ -83,7 +83,8 @@ def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) 
     epilog=(
         "Exit status: 0 fine; 1 refused: a manifest, a name or a configuration is wrong, the "
         "present state does not allow it, or stored data is broken; 2 usage: the command line "
-        "is wrong; 3 etcd is unavailable or refuses; 4 the outcome of a write is unknown."
+        "is wrong; 3 etcd is unavailable or refuses; 4 the outcome of a write is unknown; "
+        "5 a check found something wrong."
     ),
 )
 @click.option(
@@ -120,7 +121,7 @@ def main(
         context.call_on_close(context.obj.close)
 
 
-for _command in (*resources.COMMANDS, ipam.ipam, node.node):
+for _command in (*resources.COMMANDS, ipam.ipam, node.node, migrate.migrate):
     main.add_command(_command)
 
 if __name__ == "__main__":

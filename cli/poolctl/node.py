@@ -11,7 +11,7 @@ from poolctl.report import say
 
 @click.group(no_args_is_help=False)
 def node() -> None:
-    """Register this host, and install the CNI plugin on it."""
+    """Register this host, install the CNI plugin on it, and look after it."""
 
 
 def _labels(
@@ -106,3 +106,78 @@ def install(bin_dir: Path, uninstall: bool) -> None:
     paths = plugin.uninstall(bin_dir) if uninstall else plugin.install(bin_dir)
     for path in paths:
         say(f"{path} {'removed' if uninstall else 'installed'}")
+
+
+@node.command()
+@click.option(
+    "--conf",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The network configuration that the runtime uses.",
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the runtime's attachments; usually /var/lib/cni, for what multus delegates "
+    "/var/lib/cni/multus.",
+)
+@click.option(
+    "--after-reboot",
+    is_flag=True,
+    help="If the cache directory is not there, no attachment exists.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be released.")
+@click.pass_obj
+def gc(
+    session: Session, conf: Path, cache_dir: Path | None, after_reboot: bool, dry_run: bool
+) -> None:
+    """
+    Release what this node's containers had on a network and the runtime does not know any more.
+
+    Addresses that were assigned within the last minute stay, and so do those of other nodes and
+    networks. A sticky address stays its owner's until its retention is over.
+    """
+    from poolctl.gc import collect
+
+    collect(session, conf, cache_dir=cache_dir, after_reboot=after_reboot, dry_run=dry_run)
+
+
+@node.command()
+@click.option(
+    "--conf-dir",
+    default="/etc/cni/net.d",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where the runtime reads network configurations.",
+)
+@click.option(
+    "--bin-dir",
+    "bin_dirs",
+    multiple=True,
+    default=["/opt/cni/bin"],
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where it looks for plugins. May repeat.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+)
+@click.pass_obj
+def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output: str) -> int:
+    """
+    Tell which IPAM the networks of this node use, and what is wrong with them.
+
+    Exit status 5: something is wrong; what, and what to do, is part of the answer.
+    """
+    from poolctl.report import FOUND
+    from poolctl.status import look
+    from poolctl.status_text import rendered
+
+    found = look(session, conf_dir, bin_dirs)
+    click.echo(rendered(found, output))
+    return 0 if found.is_fine else FOUND

@@ -24,10 +24,15 @@ from poolmgr.cni.netconf import Call
 from poolmgr.core import records
 from poolmgr.core.pools import Criteria, select
 from poolmgr.core.txn import Fetch
-from poolmgr.errors import CorruptStateError, InvalidRequestError, NoMatchingPoolError, PoolmgrError
+from poolmgr.errors import (
+    CorruptStateError,
+    InvalidRequestError,
+    NoMatchingPoolError,
+    PoolmgrError,
+)
 
 _POOLS = records.resource_range(IPPool.plural)
-_CAPABILITY = '"capabilities": {"io.kubernetes.cri.pod-annotations": true}'
+_READ_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,8 @@ class NetworkStatus:
         default: Whether the runtime attaches containers to it that name none.
         ipam: None = the network has no IPAM plugin.
         node: Name of this node on it; "" = the network is not ours, or nobody can say.
-        annotations: How those of a pod reach us.
+        annotations: Who tells us those of a pod: "runtime", "kubernetes"; the latter also those
+            of its namespace. None = nobody can say.
         problems: What is wrong, each with the remedy.
     """
 
@@ -79,7 +85,7 @@ class NetworkStatus:
     ipam: Program | None
     chained: tuple[Program, ...]
     node: str = ""
-    annotations: str = ""
+    annotations: tuple[str, ...] | None = None
     serving: tuple[Serving, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -172,7 +178,9 @@ def _network(
     )
     problems = []
     if default or main.is_ours:
-        problems = [each for program in programs.values() for each in _unusable(program, status)]
+        problems = [
+            each for program in programs.values() for each in _unusable(program, status)
+        ]
     if main.is_ours:
         seen, more = _served(session, seen, main)
         problems += more
@@ -205,52 +213,35 @@ def _served(
     session: Session, seen: NetworkStatus, plugin: runtime.Plugin
 ) -> tuple[NetworkStatus, list[str]]:
     """Add what our plugin would do on a network, and return what is wrong with that."""
-    problems = []
+    problems, asked = [], session
     try:
         call = plugin.call(wishes=True)
-        seen = replace(seen, annotations=_annotations(plugin, call))
+        ways = (
+            ("runtime", plugin.gets_annotations),
+            ("kubernetes", call.kubernetes is not None),
+        )
+        seen = replace(seen, annotations=tuple(name for name, open_ in ways if open_))
         kubeconfig = (call.kubernetes or {}).get("kubeconfig")
         if kubeconfig and not os.access(kubeconfig, os.R_OK):
             problems.append(
-                f"kubernetes.kubeconfig {kubeconfig} is not readable, so no pod gets an address; "
-                "put the file there, or remove the key"
+                f"kubernetes.kubeconfig {kubeconfig} is not readable, so no pod gets an "
+                "address; put the file there, or remove the key"
             )
         seen = replace(seen, node=node_name(call.naming))
         asked = session.following(call.etcd)
-        serving = []
-        for each, error in _pools(asked, seen.node, call):
-            serving.append(each)
-            if error is not None:
-                problems.append(f"{error}{advice(error, asked)}")
-        seen = replace(seen, serving=tuple(serving))
+        verdicts = list(_pools(asked, seen.node, call))
+        seen = replace(seen, serving=tuple(each for each, _ in verdicts))
+        problems += [problem for _, problem in verdicts if problem]
     except PoolmgrError as error:
-        problems.append(f"{error}{advice(error, session)}")
+        problems.append(f"{error}{advice(error, asked)}")
     return seen, problems
 
 
-def _annotations(plugin: runtime.Plugin, call: Call) -> str:
-    if plugin.gets_annotations and call.kubernetes:
-        return "from the runtime; the namespace's from the Kubernetes API"
-    if plugin.gets_annotations:
-        return (
-            "from the runtime; the namespace's not, for that name kubernetes.kubeconfig in the "
-            "network configuration"
-        )
-    if call.kubernetes:
-        return "from the Kubernetes API, the namespace's too"
-    return (
-        f"they do not reach us; write {_CAPABILITY} beside the plugin's type (containerd and "
-        "CRI-O heed it, multus does not), or name kubernetes.kubeconfig"
-    )
-
-
-def _pools(
-    session: Session, node: str, call: Call
-) -> Iterator[tuple[Serving, PoolmgrError | None]]:
+def _pools(session: Session, node: str, call: Call) -> Iterator[tuple[Serving, str]]:
     """Yield the verdict on all pools, and what is wrong with it, for each family wanted."""
     key = records.resource_key(Node.plural, node)
     fetch = Fetch(keys=frozenset({key}), ranges=frozenset({_POOLS}))
-    reading = session.store.read(fetch, timeout_s=session.left_s)
+    reading = session.store.read(fetch, timeout_s=min(_READ_S, session.left_s))
     stored = reading.found[key]
     labels = None
     if stored is not None:
@@ -271,17 +262,37 @@ def _pools(
             requested=call.pools.get(family, ()),
             link=call.link,
         )
-        of_family = [pool for pool in pools if pool.spec.cidr.version == family]
-        # Pools of the other family crowd the list, but if one is named that is the reason.
-        judged = pools if criteria.requested else of_family
-        try:
-            selection = select(judged, criteria, unreadable=unreadable)
-        except (NoMatchingPoolError, CorruptStateError) as error:
-            reasons = error.reasons if isinstance(error, NoMatchingPoolError) else {}
-            yield Serving(family=family, kept=(), reasons=reasons), error
-        else:
-            kept = tuple((each.name, str(each.cidr)) for each in selection.kept)
-            yield Serving(family=family, kept=kept, reasons=selection.reasons), None
+        yield _serving(pools, criteria, unreadable)
+
+
+def _serving(
+    pools: Sequence[IPPool], criteria: Criteria, unreadable: Mapping[str, str]
+) -> tuple[Serving, str]:
+    """Return the verdict on the pools of a family, and what is wrong with it; "" = nothing."""
+    own = [pool for pool in pools if pool.spec.cidr.version == criteria.family]
+    # Those of the other family crowd the list; but where pools are named, it may be the mistake.
+    judged = pools if criteria.requested else own
+    kept: tuple[tuple[str, str], ...] = ()
+    reasons: Mapping[str, str] = {}
+    problem = ""
+    try:
+        selection = select(judged, criteria, unreadable=unreadable)
+        kept = tuple((each.name, str(each.cidr)) for each in selection.kept)
+        reasons = selection.reasons
+    except NoMatchingPoolError as error:
+        reasons = error.reasons
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        problem = str(error).removesuffix(f": {listed}")
+        if reasons and "poolctl" not in problem:
+            problem += "; change a pool, or the network configuration, as the reasons say"
+    except CorruptStateError as error:
+        problem = str(error)
+    names = {name for name, _ in kept} | reasons.keys()
+    others = [pool.metadata.name for pool in own if pool.metadata.name not in names]
+    if criteria.requested:
+        why = "the network configuration names other pools"
+        reasons = {**reasons, **dict.fromkeys(others, why)}
+    return Serving(family=criteria.family, kept=kept, reasons=reasons), problem
 
 
 def _for_some_namespace(pool: IPPool) -> IPPool:

@@ -9,10 +9,22 @@ import yaml
 
 from poolctl.report import printable
 from poolctl.status import NetworkStatus, Program, Status
+from poolmgr.cni.document import POD_ANNOTATIONS
 from poolmgr.cni.runtime import OURS
 
 _COLUMNS = 80
 _INDENT = 16
+
+_ANNOTATIONS = {
+    ("runtime", "kubernetes"): "from the runtime; the namespace's from the Kubernetes API",
+    (
+        "runtime",
+    ): "from the runtime; a namespace's do not reach us without kubernetes.kubeconfig",
+    ("kubernetes",): "from the Kubernetes API, the namespace's too",
+    (): f"""do not reach us; write "capabilities": {{"{POD_ANNOTATIONS}": true}} beside the
+        plugin's type (containerd and CRI-O heed it, multus does not), or name
+        kubernetes.kubeconfig""",
+}
 
 
 def rendered(status: Status, output: str) -> str:
@@ -34,7 +46,9 @@ def _lines(status: Status) -> Iterator[str]:
         yield from _network(network)
     yield ""
     count = len(status.problems) + sum(len(each.problems) for each in status.networks)
-    yield f"{count:,} {'problem' if count == 1 else 'problems'} found" if count else "all is well"
+    yield (
+        f"{count:,} {'problem' if count == 1 else 'problems'} found" if count else "all is well"
+    )
 
 
 def _network(network: NetworkStatus) -> Iterator[str]:
@@ -43,24 +57,26 @@ def _network(network: NetworkStatus) -> Iterator[str]:
         use = f"delegated to by multus of {network.delegated_by}"
     yield printable(f"{network.file}: network {network.name}, {use}")
     yield from _row("main plugin", _program(network.main))
-    ipam = "none"
-    if network.ipam is not None:
-        whose = "ours" if network.is_ours else "not ours"
-        ipam = f"{_program(network.ipam)}; {whose}"
+    whose = "; ours" if network.is_ours else "; not ours"
+    ipam = f"{_program(network.ipam)}{whose}" if network.ipam else "none"
     yield from _row("IPAM plugin", ipam)
     if network.chained:
         yield from _row("chained", ", ".join(each.type for each in network.chained))
     if network.is_ours:
-        yield from _row("this node", network.node or "unknown")
-    if network.annotations:
-        yield from _row("annotations", network.annotations)
+        yield from _ours(network)
+    for problem in network.problems:
+        yield from _row("PROBLEM", problem)
+
+
+def _ours(network: NetworkStatus) -> Iterator[str]:
+    yield from _row("this node", network.node or "unknown")
+    if network.annotations is not None:
+        yield from _row("annotations", _ANNOTATIONS[network.annotations])
     for serving in network.serving:
         pools = ", ".join(f"{name} {cidr}" for name, cidr in serving.kept)
         yield from _row(f"IPv{serving.family} pools", pools or "none")
         for name, reason in serving.reasons.items():
             yield from _row("  not", f"{name}: {reason}")
-    for problem in network.problems:
-        yield from _row("PROBLEM", problem)
 
 
 def _program(program: Program) -> str:
@@ -69,7 +85,7 @@ def _program(program: Program) -> str:
 
 def _row(title: str, text: str, *, indent: int = 2) -> list[str]:
     return textwrap.wrap(
-        printable(text),
+        printable(" ".join(text.split())),
         _COLUMNS,
         initial_indent=f"{'':{indent}}{title}".ljust(_INDENT),
         subsequent_indent=" " * _INDENT,
@@ -103,7 +119,7 @@ def _network_value(network: NetworkStatus) -> dict[str, Any]:
     if network.is_ours:
         value |= {
             "node": network.node or None,
-            "podAnnotations": network.annotations or None,
+            "podAnnotations": None if network.annotations is None else [*network.annotations],
             "pools": [
                 {
                     "family": serving.family,

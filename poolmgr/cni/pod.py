@@ -1,33 +1,13 @@
 """What the runtime, or the Kubernetes API, tells of the pod that an interface is for."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from poolmgr.cni.netconf import Call
 from poolmgr.cni.wanted import PodView
 from poolmgr.errors import InvalidRequestError
 
-
-class Facts(Protocol):
-    """What is used of a pod or namespace of the API."""
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Its labels."""
-
-    @property
-    def annotations(self) -> Mapping[str, str]:
-        """Its annotations."""
-
-
-class Api(Protocol):
-    """What is used of the Kubernetes API."""
-
-    def pod(self, namespace: str, name: str) -> Facts | None:
-        """Return a pod; None = there is none."""
-
-    def namespace(self, name: str) -> Facts | None:
-        """Return a namespace; None = there is none."""
+if TYPE_CHECKING:  # most calls do without its imports
+    from poolmgr.kube.client import Kubernetes
 
 
 def is_looked_up(call: Call) -> bool:
@@ -35,7 +15,7 @@ def is_looked_up(call: Call) -> bool:
     return call.kubernetes is not None and bool(call.args.pod and call.args.namespace)
 
 
-def look_up(call: Call, api: Api) -> PodView:
+def look_up(call: Call, api: "Kubernetes") -> PodView:
     """
     Ask the API about the pod, unless the runtime told, and about its namespace.
 

@@ -159,7 +159,8 @@ def _networks(conf: dict[str, Any], where: str, *, delegated_by: str) -> tuple[N
     listed = [conf]
     if "plugins" in conf:
         listed = _validated(_List, conf, where).plugins
-    plugins, found = [], []
+    plugins: list[Plugin] = []
+    found: list[Network] = []
     for number, each in enumerate(listed):
         place = f"{where}, plugins[{number}]" if "plugins" in conf else where
         keys = _validated(_Plugin, each, place)

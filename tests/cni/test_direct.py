@@ -170,6 +170,58 @@ def test_a_wrong_annotation_is_refused_and_does_not_stop_the_delete(endpoint, ra
     assert run(conf, CNI_COMMAND="DEL") == (0, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("cni.projectcalico.org/ipv4pools", '["none"]', 100),
+        ("cni.projectcalico.org/ipv4pools", '["10.7.0.0/24"]', 100),
+        ("cni.projectcalico.org/ipAddrs", '["192.0.2.1"]', 100),
+        ("cni.projectcalico.org/ipAddrs", '["10.0.0.0"]', 104),
+        ("cni.projectcalico.org/ipAddrs", '["10.0.0.33"]', 104),
+        ("cni.projectcalico.org/ipAddrs", '["10.0.0.77"]', 103),
+        ("cni.projectcalico.org/ipFamilies", '["IPv6"]', 100),
+        ("ipam.poolmgr.io/addresses", "192.0.2.1-192.0.2.9", 100),
+        ("ipam.poolmgr.io/addresses", "10.0.0.77, 10.0.0.32/30", 101),
+    ],
+)
+def test_an_annotation_that_is_not_granted_is_named(name, value, code, endpoint, raw):
+    reserved = {"reservedCIDRs": ["10.0.0.32/30"]}
+    raw.put(*stored_resource("ipreservations", "IPReservation", "kept", reserved))
+    run(netconf(endpoint), CNI_CONTAINERID="c2", CNI_ARGS="IP=10.0.0.77")
+    before = raw.dump()
+    status, error = run(annotated(endpoint, {name: value}))
+
+    assert (status, error["code"]) == (1, code)
+    assert error["msg"].startswith(f"annotation {name} = '{value}': ")
+    assert raw.dump() == before
+
+
+@pytest.mark.parametrize("value", ["true", "web", '{"net1": "web"}'])
+def test_a_sticky_address_is_kept_for_the_next_container(value, endpoint):
+    conf = annotated(endpoint, {"ipam.poolmgr.io/sticky": value})
+    result = run(conf, **POD_ARGS)[1]
+
+    checked = {**conf, "prevResult": result}
+    assert run(checked, CNI_COMMAND="CHECK", **POD_ARGS) == (0, None)
+    assert run(conf, CNI_COMMAND="DEL", **POD_ARGS) == (0, None)
+    other = run(netconf(endpoint, type="macvlan"), CNI_CONTAINERID="c2")[1]
+    assert run(conf, CNI_CONTAINERID="c3", **POD_ARGS) == (0, result)
+    assert result["ips"] != other["ips"]
+
+
+def test_a_pod_and_an_identity_of_one_name_share_no_address(endpoint):
+    own, shared = (
+        run(
+            annotated(endpoint, {"ipam.poolmgr.io/sticky": value}),
+            CNI_CONTAINERID=container,
+            CNI_ARGS=f"K8S_POD_NAMESPACE=prod;K8S_POD_NAME={pod}",
+        )[1]["ips"]
+        for value, container, pod in (("web", "c1", "web-x"), ("true", "c2", "web"))
+    )
+
+    assert own != shared
+
+
 def test_addresses_past_ipam_need_no_etcd():
     conf = annotated(
         "127.0.0.1:1",

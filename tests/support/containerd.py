@@ -154,12 +154,11 @@ class Machine:
             self.cri.close()
             self.node.stop()
 
-    def lose_sandboxes(self, *, cache: bool) -> None:
-        """Lose what containerd keeps on disk, and what libcni caches if `cache`; it must be off."""
+    def forget(self) -> None:
+        """Lose what containerd and libcni keep on disk; the machine must be off."""
         assert not self._up
-        shutil.rmtree(self._disk / "containerd")
-        if cache:
-            shutil.rmtree(self._disk / "cni")
+        for directory in ("containerd", "cni"):
+            shutil.rmtree(self._disk / directory)
 
     def __enter__(self) -> "Machine":
         return self
