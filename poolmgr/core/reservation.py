@@ -68,11 +68,15 @@ class AddressSet:
     def count_in(self, network: IPNetwork) -> int:
         """Count the addresses of `network` that are in the set."""
         family, first, last = interval_of(network)
-        return sum(
-            max(0, min(last, high) - max(first, low) + 1)
-            for version, low, high in self.intervals
-            if version == family
-        )
+        at = max(0, bisect_right(self.intervals, (family, first, 1 << 128)) - 1)
+        count = 0
+        for index in range(at, len(self.intervals)):
+            version, low, high = self.intervals[index]
+            if (version, low) > (family, last):
+                break
+            if version == family:
+                count += max(0, min(last, high) - max(first, low) + 1)
+        return count
 
     def cidrs(self) -> list[str]:
         """Write the set as the fewest CIDRs."""

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from poolctl.report import REFUSED, UNAVAILABLE
+from poolmgr.cidr import parse_address
 from poolmgr.cni import direct
 from poolmgr.core.request import OwnerOf, ReleaseByHandle
-from poolmgr.cidr import parse_address
 from poolmgr.errors import RefusedError
 from poolmgr.ipam import IPAM
 from poolmgr.survey import Audit
@@ -182,6 +182,7 @@ def test_what_cannot_be_imported_is_told_with_its_reason(run, data, store, poolc
 
     result = run("--apply")
 
+    print(result.stdout)
     assert (REFUSED, "") == (result.returncode, result.stderr)
     assert "8 leases on node-a: 1 imported, 7 not imported" in result.stdout
     lines = {line.partition(" ")[0]: line for line in result.stdout.splitlines()}
