@@ -35,8 +35,17 @@ def sync_node(store: Store, kubernetes: Kubernetes, name: str, timeout_s: float)
         CorruptStateError: The stored resource cannot be understood; not written.
         StoreError: See its kinds.
     """
+    return label_node(store, name, kubernetes_labels(kubernetes, name), timeout_s)
+
+
+def label_node(store: Store, name: str, labels: Mapping[str, str], timeout_s: float) -> bool:
+    """
+    Give the Node resource these labels and no others; create it if there is none.
+
+    Returns, raises:
+        As `sync_node`, of what concerns the store.
+    """
     deadline = time.monotonic() + timeout_s
-    labels = kubernetes_labels(kubernetes, name)
     key = resource_key(Node.plural, name)
     fetch = Fetch(keys=frozenset({key, EPOCH_KEY}))
     found = store.read(fetch, timeout_s=_left_s(deadline)).found

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 from poolmgr.cni.result import LATEST, VERSIONS, CallError, Code, Json, failure, version_text
 from poolmgr.cni.strict_json import loads
 from poolmgr.cni.wire import FRAME_LIMIT_BYTES, Frame
+from poolmgr.errors import ContentionError
 
 if TYPE_CHECKING:
     from poolmgr.cni.netconf import Call
+    from poolmgr.store.port import Store
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +96,9 @@ def _serve(
 
     node = node_name(call.naming)
     settings, _ = settings_from(call.etcd, environ)
+    labels = None
     if call.command in (Command.ADD, Command.CHECK):
-        call = _settled(call)
+        call, labels = _settled(call, node)
 
     # The call is sound: only now comes what talks to etcd, most of this process's start.
     from poolmgr.cni import verbs
@@ -109,6 +112,8 @@ def _serve(
         ipam = IPAM(store, clock=clock)
         left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
         if call.command is Command.ADD:
+            if labels is not None:
+                _label(node, labels, store, timeout_s=left_s)
             result = verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
             if text := store.warning(call):
                 _log.warning("%s", text)
@@ -126,21 +131,40 @@ def _serve(
     return None
 
 
-def _settled(call: "Call") -> "Call":
-    """Return the call with annotations; asks the Kubernetes API where it is configured."""
+def _settled(call: "Call", node: str) -> "tuple[Call, Mapping[str, str] | None]":
+    """
+    Return the call with annotations, and the labels of the Kubernetes node; None = not known.
+
+    Asks the Kubernetes API where it is configured.
+    """
     from poolmgr.cni.pod import is_looked_up, look_up
     from poolmgr.cni.wanted import settle
 
     if not is_looked_up(call):
-        return settle(call)
+        return settle(call), None
 
     from poolmgr.kube.client import Access, Kubernetes
 
     api = Kubernetes(Access(**(call.kubernetes or {})))
     try:
-        return settle(call, look_up(call, api))
+        settled = settle(call, look_up(call, api))
+        found = api.node(call.kubernetes_node or node)
     finally:
         api.close()
+    if found is None:
+        name = call.kubernetes_node or node
+        _log.warning("Kubernetes has no node %s; its labels are those stored", name)
+    return settled, None if found is None else found.labels
+
+
+def _label(node: str, labels: Mapping[str, str], store: "Store", *, timeout_s: float) -> None:
+    """Give the Node resource the labels of the Kubernetes node, by which pools select."""
+    from poolmgr.nodes import label_node
+
+    try:
+        label_node(store, node, labels, timeout_s)
+    except ContentionError as error:  # whoever changed it knows better, or the next ADD does
+        _log.warning("%s", error)
 
 
 def _version(conf: bytes) -> str:

@@ -11,9 +11,6 @@ from poolmgr.api import IPPool
 from poolmgr.cni import direct, host
 from poolmgr.cni.result import version_text
 from poolmgr.core import records
-from poolmgr.kube import client
-from poolmgr.kube.client import Access
-from poolmgr.kube.facts import NamespaceFacts, PodFacts
 from tests.support.kube_api import Fault, KubeApi
 from tests.support.world import NOON_NS, stored_resource
 
@@ -148,6 +145,7 @@ def annotated(endpoint, annotations, **keys):
 
 
 POD_ARGS = {"CNI_ARGS": "K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web-0"}
+NODE = "node-a"
 NAMED = {"cni.projectcalico.org/ipAddrs": '["10.0.0.9"]'}
 
 
@@ -243,42 +241,38 @@ def test_pools_that_select_unknown_labels_are_logged(endpoint, raw, caplog):
     assert done.stderr.decode() == f"{message}\n"
 
 
-class Api:
-    """A Kubernetes API that knows the pod web-0 in the namespace prod."""
-
-    def __init__(self, access):
-        self.access = access
-
-    def pod(self, namespace, name):
-        known = (namespace, name) == ("prod", "web-0")
-        return PodFacts(namespace=namespace, name=name, annotations=NAMED) if known else None
-
-    def namespace(self, name):
-        return NamespaceFacts(name=name, labels={"team": "x"})
-
-    def close(self):
-        assert self.access == Access(kubeconfig="/k")
+API_ARGS = {"CNI_ARGS": "K8S_POD_NAMESPACE=fresh;K8S_POD_NAME=web-0"}
 
 
 @pytest.fixture
-def api(monkeypatch):
-    monkeypatch.setattr(client, "Kubernetes", Api)
-    return {"kubernetes": {"kubeconfig": "/k"}, "type": "macvlan"}
+def server():
+    """A Kubernetes API that knows the pod web-0 in the namespace fresh, and this node."""
+    with KubeApi() as server:
+        server.put("namespaces", "fresh", labels={"team": "x"})
+        server.put("pods", "web-0", namespace="fresh", annotations=NAMED)
+        server.put("nodes", NODE, labels={"rack": "r1"})
+        yield server
+
+
+@pytest.fixture
+def api(server, tmp_path):
+    kubeconfig = server.kubeconfig(tmp_path / "kubeconfig")
+    return {"kubernetes": {"kubeconfig": kubeconfig}, "type": "macvlan"}
 
 
 def test_annotations_come_from_the_api_where_it_is_named(endpoint, api):
     conf = netconf(endpoint, **api)
 
-    assert run(conf, **POD_ARGS)[1]["ips"] == [{"address": "10.0.0.9/24"}]
-    assert run(conf, CNI_COMMAND="DEL", **POD_ARGS) == (0, None)
+    assert run(conf, **API_ARGS)[1]["ips"] == [{"address": "10.0.0.9/24"}]
+    assert run(conf, CNI_COMMAND="DEL", **API_ARGS) == (0, None)
 
 
 def test_a_pod_that_the_api_does_not_know_gets_nothing(endpoint, raw, api):
     before = raw.dump()
-    args = POD_ARGS["CNI_ARGS"].replace("web-0", "web-1")
+    args = API_ARGS["CNI_ARGS"].replace("web-0", "web-1")
     status, error = run(netconf(endpoint, **api), CNI_ARGS=args)
 
-    assert (status, error["code"], "pod prod/web-1" in error["msg"]) == (1, 7, True)
+    assert (status, error["code"], "pod fresh/web-1" in error["msg"]) == (1, 7, True)
     assert raw.dump() == before
 
 
@@ -286,9 +280,29 @@ def test_labels_of_the_namespace_come_from_the_api(endpoint, raw, api, caplog):
     spec = {"cidr": "10.0.1.0/24", "namespaceSelector": "team == 'x'"}
     raw.put(*stored_resource("ippools", "IPPool", "a-team", spec))
     api["runtimeConfig"] = {"io.kubernetes.cri.pod-annotations": {}}
-    (ip,) = run(netconf(endpoint, **api), **POD_ARGS)[1]["ips"]
+    (ip,) = run(netconf(endpoint, **api), **API_ARGS)[1]["ips"]
 
     assert (ip["address"].startswith("10.0.1."), caplog.messages) == (True, [])
+
+
+def test_the_stored_node_follows_the_labels_that_kubernetes_has(endpoint, raw, server, api):
+    spec = {"cidr": "10.0.1.0/24", "nodeSelector": "rack == 'r1'"}
+    raw.put(*stored_resource("ippools", "IPPool", "a-rack", spec))
+    raw.put(*stored_resource("nodes", "Node", NODE, {"kept": True}, labels={"rack": "r9"}))
+    api["runtimeConfig"] = {"io.kubernetes.cri.pod-annotations": {}}
+    (ip,) = run(netconf(endpoint, **api), **API_ARGS)[1]["ips"]
+    node = json.loads(raw.get("/calico/resources/v3/projectcalico.org/nodes/" + NODE))
+
+    assert ip["address"].startswith("10.0.1.")
+    assert ({"rack": "r1"}, {"kept": True}) == (node["metadata"]["labels"], node["spec"])
+
+
+def test_a_node_that_kubernetes_does_not_have_is_warned_of(endpoint, raw, server, api, caplog):
+    api["kubernetes"]["node_name"] = "elsewhere"
+    status, _ = run(netconf(endpoint, **api), **API_ARGS)
+
+    assert 0 == status
+    assert ["Kubernetes has no node elsewhere; its labels are those stored"] == caplog.messages
 
 
 def test_an_api_that_is_down_is_try_again(endpoint, raw):
