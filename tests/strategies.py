@@ -21,7 +21,7 @@ _STATEFUL = settings(
     print_blob=True,
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
 )
-MACHINE = settings(_STATEFUL, derandomize=True, max_examples=300, stateful_step_count=60)
+MACHINE = settings(_STATEFUL, derandomize=True, max_examples=200, stateful_step_count=60)
 MACHINE_LONG = settings(_STATEFUL, max_examples=2000, stateful_step_count=100)
 MACHINE_ON_ETCD = settings(_STATEFUL, derandomize=True, max_examples=8, stateful_step_count=40)
 

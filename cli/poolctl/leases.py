@@ -135,7 +135,7 @@ def _tell(importer: _Importer, network: str, file: Path, raw: bytes) -> _Fate:
         each = lease(file.name, raw)
         fate = importer.bring_in(network, each)
     except (RefusedError, InvalidRequestError) as error:
-        say(f"{file.name} {_Fate.LEFT}: {error} ({file})")
+        say(f"{file.name} {_Fate.LEFT}: {file.parent.name}: {error}")
         return _Fate.LEFT
     interface = f"/{each.interface}" if each.interface else ""
     say(f"{each.address} {fate}: {network}/{each.container}{interface}")

@@ -36,8 +36,9 @@ def release_addresses(session: Session, addresses: Sequence[IPAddress], *, yes: 
     for address in addresses:
         try:
             owner = ipam.owner_of(OwnerOf(address=address), timeout_s=session.left_s)
-        except RefusedError as error:
-            say(f"{error}; nothing to release")
+        except RefusedError as error:  # nobody
+            complain(str(error))
+            status = REFUSED
             continue
         if not yes and not click.confirm(printable(f"Release {address}, {_whose(owner)}?")):
             say(f"{address} kept")
@@ -55,10 +56,10 @@ def _release(session: Session, ipam: IPAM, owner: Owner) -> int:
     for address in done.released:
         say(f"{address} released, was {_whose(owner)}")
     for address in done.unallocated:
-        say(f"address {address} is not assigned any more; nothing to release")
+        complain(f"address {address} is not assigned any more")
     for error in done.errors:
         complain(f"{error}; somebody else changed it at the same time, look and try again")
-    return REFUSED if done.errors else 0
+    return 0 if done.released else REFUSED
 
 
 def _whose(owner: Owner) -> str:

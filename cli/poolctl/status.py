@@ -270,7 +270,7 @@ def _serving(
 ) -> tuple[Serving, str]:
     """Return the verdict on the pools of a family, and what is wrong with it; "" = nothing."""
     own = [pool for pool in pools if pool.spec.cidr.version == criteria.family]
-    # Those of the other family crowd the list; but where pools are named, it may be the mistake.
+    # Those of the other family crowd the list; where pools are named, one may be the mistake.
     judged = pools if criteria.requested else own
     kept: tuple[tuple[str, str], ...] = ()
     reasons: Mapping[str, str] = {}

@@ -76,7 +76,7 @@ def _ours(network: NetworkStatus) -> Iterator[str]:
         pools = ", ".join(f"{name} {cidr}" for name, cidr in serving.kept)
         yield from _row(f"IPv{serving.family} pools", pools or "none")
         for name, reason in serving.reasons.items():
-            yield from _row("  not", f"{name}: {reason}")
+            yield from _row("not", f"{name}: {reason}")
 
 
 def _program(program: Program) -> str:

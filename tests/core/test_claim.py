@@ -251,6 +251,18 @@ def test_an_affinity_for_a_block_of_another_size_is_dropped_and_the_block_not_ma
     assert key_of("10.20.0.0/29") in decided.txn.expect
 
 
+@pytest.mark.parametrize("name", ["10.20.0.junk", "10.20.0.128-30"])
+def test_keys_of_no_block_of_the_pool_do_not_matter_where_a_pool_is_listed(world, narrow, name):
+    world.put(f"/calico/ipam/v2/assignment/ipv4/block/{name}", b"{}")
+    *others, last = walk("node-a")
+    for number, cidr in enumerate(others):
+        claimed_elsewhere(world, cidr, f"node-{number}")
+
+    world.addresses(add("c"))
+
+    assert key_of(last) in world.content()
+
+
 # Blocks in pools that no longer select the host
 
 

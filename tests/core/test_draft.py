@@ -293,6 +293,26 @@ def test_a_forgotten_block_was_full_unless_the_draft_writes_it():
     assert not fork.was_full(KEY)
 
 
+def test_a_spent_block_is_noted_for_the_whole_batch():
+    subject = draft(FULL_KEY)
+    before = subject.is_spent(KEY)
+
+    subject.fork().note_spent(KEY)
+
+    assert (False, True) == (before, subject.is_spent(KEY))
+
+
+@pytest.mark.parametrize(("block", "spent"), [(BLOCK, False), (FULL, True), (None, False)])
+def test_a_block_that_the_draft_writes_is_spent_as_it_writes_it(block, spent):
+    subject = draft(FULL_KEY)
+    subject.put_block(block) if block else subject.delete(KEY)
+
+    subject.note_spent(KEY)
+
+    assert spent == subject.is_spent(KEY)
+    assert not draft(FULL_KEY).is_spent(KEY)
+
+
 def test_the_blocks_that_are_written_inside_a_network_are_told():
     other = block_of("10.0.1.0/30")
     subject = draft(dict.fromkeys([KEY, records.block_key(other.cidr), HANDLE]))

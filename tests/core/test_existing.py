@@ -339,3 +339,15 @@ def test_own_blocks_are_not_looked_at_again(world):
     own = [parse_network(cidr) for cidr in walk()]
 
     assert [] == list(existing_blocks(draft, WHO, selection.kept, own))
+
+
+def test_a_block_that_the_batch_has_just_claimed_is_borrowed_from(world, narrow):
+    last = walk()[-1]
+    fill(world, last)
+
+    outcomes = world.ask_all([add("c1"), add("c2", "node-b")])
+
+    first = parse_network(last).network_address
+    assert [first, first + 1] == [o.allocations[0].address for o in outcomes]
+    assert "host:node-a" == world.blocks()[last].affinity
+    assert () == world.findings()

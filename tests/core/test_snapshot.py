@@ -229,6 +229,16 @@ def test_a_newer_probe_wins_over_an_older_absence(stored, exists):
     assert (newer.find("/r/a") is None) is exists
 
 
+def test_a_newer_probe_that_finds_the_key_leaves_its_value_as_it_was_read():
+    there = Page(items=(("/r/a", KeyValue(value=b"", mod_revision=4)),))
+
+    snapshot = known({"/r/a": b"1"}).merge(
+        Reading(found={}, ranges={probe("/r/a"): there}, revision=12)
+    )
+
+    assert b"1" == value_of(snapshot, "/r/a")
+
+
 # Forgetting
 
 

@@ -22,7 +22,7 @@ LATER = (
     ("datastore", "migrate"),
     ("ipam", "check"),
     ("ipam", "configure"),
-    ("ipam", "release"),
+    ("ipam", "release", "--from-report"),
     ("ipam", "split"),
     ("ipam", "show", "--show-borrowed"),
     ("ipam", "show", "--show-configuration"),
@@ -127,6 +127,8 @@ STEPS = {
     ("cooldown", 11): Deviation(id="D-013", ok=True),
     # Settings of Calico's controllers are none of address management.
     ("cooldown", 12): Deviation(id="D-013", ok=False),
+    # A call that names nothing is a mistake.
+    ("release-cli", 9): Deviation(id="D-013", ok=False),
     ("release-cli", 12): Deviation(id="D-013", ok=False),
     ("check", 4): Deviation(id="D-013", ok=False),
     # A handle that is absent holds nothing.
@@ -225,6 +227,8 @@ def our_keys(step: Step, ours: Answer) -> frozenset[str]:
             return frozenset({epoch})
         case (_, ["delete", *_]) if any("/ippools/" in key for key in ours.changes):
             return frozenset({epoch})  # a pool is written once more before it goes
+        case (_, ["ipam", "release", *_]) if ours.changes:
+            return frozenset({epoch})
         case ("DEL", _) if ok:
             return frozenset(
                 {epoch, f"/poolmgr/v1/session/{json.loads(step['stdin'])['nodename']}"}

@@ -136,12 +136,14 @@ class Programs:
         return Answer(ok=status == 0, addresses=tuple(addresses))
 
     def _poolctl(self, step: Step) -> Answer:
-        environ = {"ETCD_ENDPOINTS": self.endpoint}
+        environ, argv = {"ETCD_ENDPOINTS": self.endpoint}, step["argv"]
+        if argv[:2] == ["ipam", "release"]:
+            argv = [*argv, "--yes"]  # the recorded program asks nobody
         with TemporaryDirectory() as folder, chdir(folder):
             for name, text in step.get("files", {}).items():
                 Path(name).write_text(text)
             stdin = step.get("stdin")
-            result = CliRunner().invoke(poolctl, step["argv"], input=stdin, env=environ)
+            result = CliRunner().invoke(poolctl, argv, input=stdin, env=environ)
         return Answer(ok=result.exit_code == 0)
 
 
@@ -160,7 +162,7 @@ def replay(scenario: str, steps: Sequence[Step], programs: Programs) -> Report:
                     "program": "calicoctl",
                     "argv": ["apply" | "create" | "replace" | "delete" | "get", *_],
                 }
-                | {"program": "calicoctl", "argv": ["ipam", "show", *_]}
+                | {"program": "calicoctl", "argv": ["ipam", "show" | "release", *_]}
             ):
                 _compare_step(
                     report, number, steps, state, partial(programs.run, now_ns=now_ns)

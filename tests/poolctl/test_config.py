@@ -104,3 +104,21 @@ def test_a_file_that_is_no_configuration_is_refused(program, tmp_path, content, 
     assert (REFUSED, 1) == (result.returncode, result.stderr.count("\n"))
     assert str(file) in result.stderr
     assert message in result.stderr
+
+
+def test_a_network_configuration_names_the_etcd_of_its_plugin(no_etcd_named, capsys):
+    session = Session(None, "http://127.0.0.1:1", 5)
+
+    other = session.following({"etcd_endpoints": "http://127.0.0.1:2", "etcd_key_file": ""})
+    _ = other.store, session.store
+
+    assert "http://127.0.0.1:2, from network configuration" == other.etcd
+    assert "http://127.0.0.1:1, from --etcd-endpoints" == session.etcd
+    assert 1 == capsys.readouterr().err.count("--etcd-endpoints is ignored: the network")
+    session.close()
+
+
+def test_a_network_configuration_that_names_no_etcd_changes_nothing():
+    session = Session(None, None, 5)
+
+    assert session is session.following({"etcd_endpoints": ""})

@@ -1,6 +1,7 @@
 """`poolctl migrate host-local`: what becomes of each lease."""
 
 import json
+import time
 
 import pytest
 
@@ -72,8 +73,6 @@ def cni(command, container, etcd_endpoint, **more):
         "ipam": {"type": "poolmgr-ipam", "assign_ipv6": True},
         **more,
     }
-    import time
-
     return direct.run(
         {**env, "ETCD_ENDPOINTS": "unused"},
         json.dumps(conf).encode,
@@ -165,15 +164,16 @@ def test_what_cannot_be_imported_is_told_with_its_reason(run, data, store, poolc
         "apply",
         "-f",
         "-",
-        stdin=manifest("IPReservation", "r", {"reservedCIDRs": ["10.10.0.8"]}),
+        stdin=manifest("IPReservation", "r", {"reservedCIDRs": ["10.10.0.8/32"]}),
     )
     poolctl("apply", "-f", "-", stdin=pool("off", "10.20.0.0/24", disabled=True))
-    taken = attach(store, "other", network="net-b")
+    taken, mine = attach(store, "other", network="net-b"), attach(store, "c8")
     bad = {
         "10.99.0.1": ("c2\r\neth0", "is in no enabled pool; poolctl get ippools"),
         "10.20.0.1": ("c3\r\neth0", "is in no enabled pool: off: disabled"),
         "10.10.0.8": ("c4\r\neth0", "IPReservation r covers it"),
         taken: ("c5\r\neth0", "is already assigned to handle net-b.other"),
+        mine: ("c6\r\neth0", "is already assigned to handle net-a.c8"),
         "10.10.0.9": ("c1\r\neth0", "the same interface asks for 10.10.0.9"),
         "10.10.0.10": ("", "'' is not a container id"),
         "notes": ("c7", "its file is not named after an address"),
@@ -182,9 +182,8 @@ def test_what_cannot_be_imported_is_told_with_its_reason(run, data, store, poolc
 
     result = run("--apply")
 
-    print(result.stdout)
     assert (REFUSED, "") == (result.returncode, result.stderr)
-    assert "8 leases on node-a: 1 imported, 7 not imported" in result.stdout
+    assert "9 leases on node-a: 1 imported, 8 not imported" in result.stdout
     lines = {line.partition(" ")[0]: line for line in result.stdout.splitlines()}
     for name, (_, reason) in bad.items():
         assert f"{name} not imported: " in lines[name]
@@ -200,7 +199,7 @@ def test_two_networks_with_one_address_are_found_by_a_dry_run_too(run, data, sto
 
     for result in (dry, real):
         assert REFUSED == result.returncode
-        assert "10.10.0.5 not imported: network a has the same address" in result.stdout
+        assert "10.10.0.5 not imported: b: network a has the same address" in result.stdout
     assert "a.c1" == owner_of(store, "10.10.0.5").handle
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from poolctl.main import main
-from poolctl.report import INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN, USAGE
+from poolctl.report import FOUND, INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN, USAGE
 from poolmgr import __version__
 from tests.support.poolctl import on, pool
 
@@ -106,7 +106,7 @@ def test_a_timeout_that_is_no_time_is_a_wrong_call(program, seconds):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["apply"], ["ipam"], ["ipam", "show"], ["node"]])
+@pytest.mark.parametrize("command", [[], ["apply"], ["ipam"], ["ipam", "show"], ["node"], ["migrate"]])
 def test_the_short_option_for_help_is_known_everywhere(command):
     short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
 
@@ -116,7 +116,7 @@ def test_the_short_option_for_help_is_known_everywhere(command):
 def test_help_lists_the_exit_statuses():
     text = " ".join(CliRunner().invoke(main, ["--help"]).stdout.split())
 
-    for status in (REFUSED, USAGE, UNAVAILABLE, UNKNOWN):
+    for status in (REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND):
         assert f"; {status} " in text
 
 

@@ -49,18 +49,19 @@ def test_an_address_is_released_and_its_owner_told(run, store):
     assert [] == list(Audit(store))
 
 
-def test_several_are_released_and_those_that_are_not_assigned_are_told(run, store):
+def test_several_are_released_and_those_that_are_not_assigned_are_errors(run, store):
     one, two = attach(store, "c1"), attach(store, "c2")
 
     result = run("--ip", one, "--ip", "10.10.99.99", "--ip", two, "--ip", "192.0.2.1", "-y")
 
-    assert 0 == result.returncode
+    assert REFUSED == result.returncode
+    assert [f"{one} released", f"{two} released"] == [
+        line.partition(",")[0] for line in result.stdout.splitlines()
+    ]
     assert [
-        f"{one} released",
-        "address 10.10.99.99 is not assigned; nothing to release",
-        f"{two} released",
-        "address 192.0.2.1 is not assigned; nothing to release",
-    ] == [line.partition(",")[0] for line in result.stdout.splitlines()]
+        "poolctl: error: address 10.10.99.99 is not assigned",
+        "poolctl: error: address 192.0.2.1 is not assigned",
+    ] == result.stderr.splitlines()
 
 
 def test_a_sticky_address_ends(run, store):
@@ -130,3 +131,16 @@ def test_who_takes_the_address_meanwhile_keeps_it(memory, at_terminal, capsys):
     assert REFUSED == code
     assert "look and try again" in capsys.readouterr().err
     assert "net-a.c2" == ipam.owner_of(OwnerOf(address=address)).handle
+
+
+def test_who_released_it_meanwhile_is_told(memory, at_terminal, capsys):
+    address = parse_address(attach(memory, "c1"))
+
+    def dawdle(_):
+        IPAM(memory).release_ips(ReleaseIPs(releases=(Release(address=address),)))
+        return True
+
+    code = at_terminal(dawdle, str(address))
+
+    assert REFUSED == code
+    assert f"poolctl: error: address {address} " in capsys.readouterr().err
