@@ -14,7 +14,7 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.link import LinkPolicy, MainPlugin
 from poolmgr.core.outcome import AffinitiesReleased, Assigned, Outcome, Refused, Released
-from poolmgr.core.request import AutoAssign, Release, ReleaseIPs, ReleaseAffinities
+from poolmgr.core.request import AutoAssign, Release, ReleaseAffinities, ReleaseIPs
 from tests.support.world import World, add, add_ip, delete
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))

@@ -245,11 +245,15 @@ class Draft:
         return True
 
     def written_blocks(self, within: IPNetwork) -> list[str]:
-        """Return the keys of the blocks inside `within` that the draft writes."""
+        """Return the keys of the blocks inside `within` that the batch has written so far."""
+        written = {key for key, value in self._written.items() if isinstance(value, Block)}
+        written.update(
+            key for key in self._snapshot.written if key in records.BLOCKS[within.version]
+        )
         return [
             key
-            for key, value in self._written.items()
-            if isinstance(value, Block) and contains(within, value.cidr)
+            for key in sorted(written)
+            if (cidr := records.block_of_key(key)) is not None and contains(within, cidr)
         ]
 
     def mentions(self, key: str, text: str) -> bool:

@@ -51,6 +51,7 @@ class Snapshot:
         pages: Keys-only and limited ranges.
         full: Keys of blocks that were read, found full, and forgotten to save memory.
         memo: Block keys that were worked out from the pages, shared by all that follows.
+        written: Keys put by what was committed since; no page read before shows them.
     """
 
     keys: Mapping[str, Fact] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Snapshot:
     pages: Mapping[Range, Listing] = field(default_factory=dict)
     full: frozenset[str] = frozenset()
     memo: dict[object, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    written: frozenset[str] = frozenset()
 
     def find(self, key: str) -> Fact | None:
         """
@@ -120,7 +122,7 @@ class Snapshot:
                 known_ranges[range_] = Listing(
                     page, reading.revision, reading.revision, content
                 )
-        return Snapshot(keys, ranges, pages, full, known.memo)
+        return Snapshot(keys, ranges, pages, full, known.memo, known.written)
 
     def forget(self, full: frozenset[str]) -> "Snapshot":
         """Keep of these blocks only that they are full."""
@@ -138,7 +140,8 @@ class Snapshot:
             keys[key] = Fact(None, revision)
         for range_ in txn.unchanged:
             ranges[range_] = replace(ranges[range_], quiet_until=revision)
-        return replace(self, keys=keys, ranges=ranges)
+        written = self.written | txn.puts.keys()
+        return replace(self, keys=keys, ranges=ranges, written=written)
 
 
 def probe(key: str) -> Range:

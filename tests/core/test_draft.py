@@ -302,10 +302,10 @@ def test_a_spent_block_is_noted_for_the_whole_batch():
     assert (False, True) == (before, subject.is_spent(KEY))
 
 
-@pytest.mark.parametrize(("block", "spent"), [(BLOCK, False), (FULL, True), (None, False)])
+@pytest.mark.parametrize(("block", "spent"), [(BLOCK, False), (FULL, True)])
 def test_a_block_that_the_draft_writes_is_spent_as_it_writes_it(block, spent):
     subject = draft(FULL_KEY)
-    subject.put_block(block) if block else subject.delete(KEY)
+    subject.put_block(block)
 
     subject.note_spent(KEY)
 
@@ -321,6 +321,16 @@ def test_the_blocks_that_are_written_inside_a_network_are_told():
     subject.put(HANDLE, Handle(blocks={CIDR: 1}))
 
     assert [KEY] == subject.written_blocks(parse_network("10.0.0.0/24"))
+
+
+def test_the_blocks_that_the_batch_has_committed_are_told_too():
+    affinity = records.affinity_key("node-a", CIDR)
+    txn = Txn(expect={}, puts={**stored_block(BLOCK), affinity: b"{}"})
+    subject = Draft(known(CONFIGURED).apply(txn, 12), NOON_NS)
+
+    assert [KEY] == subject.written_blocks(parse_network("10.0.0.0/24"))
+    assert [] == subject.written_blocks(parse_network("10.9.0.0/24"))
+    assert [] == subject.written_blocks(parse_network("fd00::/64"))
 
 
 def test_what_is_worked_out_once_is_remembered_for_the_whole_batch():

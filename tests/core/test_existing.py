@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from poolmgr.cidr import IPNetwork, parse_network, walk_blocks
+from poolmgr.cidr import parse_network, walk_blocks
 from poolmgr.core import claim, existing, records
 from poolmgr.core.affinity import Claimant
 from poolmgr.core.block import (
@@ -38,7 +38,7 @@ def walk(host: str = "node-a") -> list[str]:
     return [str(cidr) for cidr in walk_blocks(POOL, 30, host)]
 
 
-def ascending() -> list[IPNetwork]:
+def ascending() -> list:
     """The blocks of the pool, ascending from where the walk of node-a starts."""
     blocks = list(POOL.subnets(new_prefix=30))
     at = blocks.index(parse_network(walk()[0]))

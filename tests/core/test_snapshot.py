@@ -199,6 +199,7 @@ def test_a_commit_teaches_what_it_wrote():
     snapshot = snapshot.apply(txn, 12)
 
     assert {"/r/a": b"2", "/r/c": b"1", "/r/new": b"2"} == values(snapshot)
+    assert {"/r/a", "/r/new"} == snapshot.merge(reading({}, revision=13)).written
     assert Fact(KeyValue(value=b"2", mod_revision=12), 12) == snapshot.find("/r/a")
     assert Fact(None, 12) == snapshot.find("/r/b")
     assert 9 == snapshot.ranges[ALL].revision

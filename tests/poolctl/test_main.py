@@ -106,7 +106,9 @@ def test_a_timeout_that_is_no_time_is_a_wrong_call(program, seconds):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["apply"], ["ipam"], ["ipam", "show"], ["node"], ["migrate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["apply"], ["ipam"], ["ipam", "show"], ["node"], ["migrate"]]
+)
 def test_the_short_option_for_help_is_known_everywhere(command):
     short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
 

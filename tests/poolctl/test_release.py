@@ -29,8 +29,8 @@ def at_terminal(monkeypatch, memory, at_memory):
     session.store = memory
 
     def run(answer, address):
-        monkeypatch.setattr(release.sys, "stdin", SimpleNamespace(isatty=lambda: True))
-        monkeypatch.setattr(release.click, "confirm", answer)
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+        monkeypatch.setattr("click.confirm", answer)
         return release.release_addresses(session, [parse_address(address)], yes=False)
 
     return run
@@ -108,7 +108,11 @@ def test_at_a_terminal_the_owner_is_shown_and_no_means_no(memory, at_terminal, y
     address = attach(memory, "c1")
     before, asked = stored(memory), []
 
-    code = at_terminal(lambda text: asked.append(text) or yes, address)
+    def answer(text):
+        asked.append(text)
+        return yes
+
+    code = at_terminal(answer, address)
 
     assert status == code
     assert [

@@ -58,7 +58,7 @@ def ours(host):
 
     def write(file="10-net.conflist", ipam=None, **more):
         plugin = {**OURS, "nodename": "node-a", **more}
-        host.network(file, {**plugin, "ipam": {**OURS["ipam"], **(ipam or {})}})
+        host.network(file, {**plugin, "ipam": {"type": "poolmgr-ipam", **(ipam or {})}})
 
     return write
 
@@ -305,9 +305,10 @@ def test_plugins_of_networks_that_are_nobodys_business_do_not_matter(
     assert (0, None) == (code, found["networks"][1]["mainPlugin"]["path"])
 
 
-def test_a_stored_selector_that_does_not_parse_is_told(status, ours, memory):
+def test_a_stored_selector_that_does_not_parse_is_told(status, ours, at_memory, memory):
     spec = {"cidr": "10.0.0.0/24", "nodeSelector": "rack =="}
     put(memory, dict([stored_resource("ippools", "IPPool", "pool-a", spec)]))
+    at_memory("node", "register", "node-a")
     ours()
 
     found, code = status()
