@@ -12,12 +12,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from poolmgr.cni.result import LATEST, VERSIONS, CallError, Code, Json, failure, version_text
 from poolmgr.cni.strict_json import loads
 from poolmgr.cni.wire import FRAME_LIMIT_BYTES, Frame
-from poolmgr.errors import ContentionError
+from poolmgr.errors import PoolmgrError
 
 if TYPE_CHECKING:
     from poolmgr.cni.netconf import Call
@@ -96,9 +97,8 @@ def _serve(
 
     node = node_name(call.naming)
     settings, _ = settings_from(call.etcd, environ)
-    labels = None
     if call.command in (Command.ADD, Command.CHECK):
-        call, labels = _settled(call, node)
+        call = _settled(call, node)
 
     # The call is sound: only now comes what talks to etcd, most of this process's start.
     from poolmgr.cni import verbs
@@ -112,9 +112,9 @@ def _serve(
         ipam = IPAM(store, clock=clock)
         left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
         if call.command is Command.ADD:
-            if labels is not None:
-                _label(node, labels, store, timeout_s=left_s)
             result = verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
+            if call.node_labels is not None:
+                _label(node, call.node_labels, store, timeout_s=left_s)
             if text := store.warning(call):
                 _log.warning("%s", text)
             return result
@@ -131,40 +131,37 @@ def _serve(
     return None
 
 
-def _settled(call: "Call", node: str) -> "tuple[Call, Mapping[str, str] | None]":
-    """
-    Return the call with annotations, and the labels of the Kubernetes node; None = not known.
-
-    Asks the Kubernetes API where it is configured.
-    """
+def _settled(call: "Call", node: str) -> "Call":
+    """Return the call with what annotations and, where configured, the Kubernetes API say."""
     from poolmgr.cni.pod import is_looked_up, look_up
     from poolmgr.cni.wanted import settle
 
     if not is_looked_up(call):
-        return settle(call), None
+        return settle(call)
 
     from poolmgr.kube.client import Access, Kubernetes
 
+    name = call.kubernetes_node or node
     api = Kubernetes(Access(**(call.kubernetes or {})))
     try:
         settled = settle(call, look_up(call, api))
-        found = api.node(call.kubernetes_node or node)
+        found = api.node(name)
     finally:
         api.close()
     if found is None:
-        name = call.kubernetes_node or node
         _log.warning("Kubernetes has no node %s; its labels are those stored", name)
-    return settled, None if found is None else found.labels
+        return settled
+    return replace(settled, node_labels=found.labels)
 
 
 def _label(node: str, labels: Mapping[str, str], store: "Store", *, timeout_s: float) -> None:
-    """Give the Node resource the labels of the Kubernetes node, by which pools select."""
+    """Give the Node resource the labels of the Kubernetes node, for whoever reads it there."""
     from poolmgr.nodes import label_node
 
     try:
         label_node(store, node, labels, timeout_s)
-    except ContentionError as error:  # whoever changed it knows better, or the next ADD does
-        _log.warning("%s", error)
+    except PoolmgrError as error:  # the pod has its address; the next one tries again
+        _log.warning("the labels of node %s were not stored: %s", node, error)
 
 
 def _version(conf: bytes) -> str:

@@ -74,8 +74,8 @@ class Call:
         pools: Family -> pools to use; a family that is missing uses all that match.
         previous: Addresses of `prevResult`, for CHECK; None = it was not given.
         valid: Container and interface of each attachment that exists, for GC.
-        among, sticky, namespace_labels: As in `core.request.AutoAssign`; this and what follows
-            is said by annotations, see `wanted.settle`.
+        among, sticky, namespace_labels, node_labels: As in `core.request.AutoAssign`; this and
+            what follows is said by annotations, see `wanted.settle`.
         without_ipam: Addresses that the interface has without us.
         because: The annotations behind the call, for messages.
         warnings: What has no effect although somebody asks for it.
@@ -101,6 +101,7 @@ class Call:
     among: Mapping[int, tuple[AddressRange, ...]] = field(default_factory=dict)
     sticky: Sticky | None = None
     namespace_labels: Mapping[str, str] | None = None
+    node_labels: Mapping[str, str] | None = None
     without_ipam: tuple[IPAddress, ...] = ()
     because: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

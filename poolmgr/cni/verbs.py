@@ -106,6 +106,7 @@ def _request(call: Call, node: str, now_ns: int) -> AssignIP | AutoAssign | None
         attributes=attributes,
         attachment=attachment,
         namespace_labels=call.namespace_labels,
+        node_labels=call.node_labels,
         link=call.link,
         among=call.among,
         sticky=call.sticky,

@@ -168,7 +168,8 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
     families = sorted(family for family, count in request.count.items() if count)
     who = request.claimant
     affinities = tuple(records.affinity_range(who.host, f, who.kind) for f in families)
-    node = () if request.use is Use.LOAD_BALANCER else (_node_key(who),)
+    told = request.use is Use.LOAD_BALANCER or request.node_labels is not None
+    node = () if told else (_node_key(who),)
     held = enter(draft, request, keys=(*node, *_sticky_keys(request)), ranges=affinities)
     for key in node:
         draft.compare(key)  # a label change may take the node out of a pool
@@ -293,7 +294,7 @@ def _view(search: _Search) -> OwnView:
         for cidr in own
         if (candidate := _candidate_of(search.selection, cidr)) is not None
     )
-    strays = _strays(draft, who, own)
+    strays = _strays(draft, search.request, own)
     looked_at = (*(cidr for cidr, _, _ in mine), *strays)
     draft.need(*(key for cidr in looked_at for key in keys_of_own(who, cidr)))
     draft.views[name] = OwnView(
@@ -308,7 +309,7 @@ def _select(draft: Draft, request: AutoAssign, family: int) -> Selection:
         Criteria(
             family=family,
             host=request.host,
-            node_labels=_labels(draft, request.claimant),
+            node_labels=_labels(draft, request),
             namespace_labels=request.namespace_labels,
             requested=request.pools.get(family, ()),
             kept_in_block=0 if reserved is None else reserved.count,
@@ -318,12 +319,16 @@ def _select(draft: Draft, request: AutoAssign, family: int) -> Selection:
     )
 
 
-def _labels(draft: Draft, who: Claimant) -> Mapping[str, str] | None:
-    return {} if who.kind == "virtual" else draft.node_labels(who.host)
+def _labels(draft: Draft, request: AutoAssign) -> Mapping[str, str] | None:
+    if request.use is Use.LOAD_BALANCER:
+        return {}
+    if request.node_labels is not None:
+        return request.node_labels
+    return draft.node_labels(request.host)
 
 
-def _strays(draft: Draft, who: Claimant, own: tuple[IPNetwork, ...]) -> list[IPNetwork]:
-    labels, pools = _labels(draft, who), draft.pools()
+def _strays(draft: Draft, request: AutoAssign, own: tuple[IPNetwork, ...]) -> list[IPNetwork]:
+    labels, pools = _labels(draft, request), draft.pools()
     if labels is None:
         return []
     return [cidr for cidr in own if strayed(pools, cidr, labels)][:STRAYS]

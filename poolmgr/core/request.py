@@ -98,6 +98,7 @@ class AutoAssign:
         since: Session counter of the host when the request was first looked at; filled in by
             `fence.admit`.
         namespace_labels: Labels of the pod's namespace; None = there is no namespace object.
+        node_labels: The node's labels, where the caller knows better than its stored resource.
         link: Prefix and gateway rules of the main plugin.
         max_blocks: Blocks of one family the host may own, if smaller than the configured limit;
             0 = no opinion.
@@ -118,6 +119,7 @@ class AutoAssign:
     attachment: Attachment | None = None
     since: int | None = None
     namespace_labels: Mapping[str, str] | None = None
+    node_labels: Mapping[str, str] | None = None
     use: Use = Use.WORKLOAD
     link: LinkPolicy = field(default_factory=LinkPolicy)
     max_blocks: int = 0

@@ -15,7 +15,7 @@ from poolmgr.cni import direct
 from poolmgr.cni.result import LATEST, VERSIONS
 from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn
 from poolmgr.errors import KubernetesError
-from poolmgr.kube.facts import NamespaceFacts, PodFacts
+from poolmgr.kube.facts import NamespaceFacts, NodeFacts, PodFacts
 from poolmgr.store.memory import MemoryStore
 from tests.support.world import stored_resource
 
@@ -243,6 +243,10 @@ class Api:
 
     def namespace(self, name):
         return NamespaceFacts(name=name, labels={}, annotations=self.calls.annotations())
+
+    def node(self, name):
+        known = self.calls.random.random() < 0.5
+        return NodeFacts(name=name, labels={"rack": "r1"}) if known else None
 
     def close(self):
         pass

@@ -10,11 +10,12 @@ from poolmgr.core import records
 from poolmgr.core.affinity import Affinity, AffinityState
 from poolmgr.core.block import Attribute
 from poolmgr.core.config import IPAMConfig
-from poolmgr.core.draft import POOLS, RESERVATIONS, Draft, Missing, Value
+from poolmgr.core.draft import POOLS, RESERVATIONS, Draft, Missing
 from poolmgr.core.handle import Handle
 from poolmgr.core.session import Session
 from poolmgr.core.snapshot import Snapshot, probe
 from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Page, Range, Reading, Txn
+from poolmgr.core.values import Value
 from poolmgr.errors import CorruptStateError
 from tests.support.facts import SECOND, block_of, known, stored_block
 from tests.support.world import NOON_NS, stored_resource
@@ -338,12 +339,12 @@ def test_what_is_worked_out_once_is_remembered_for_the_whole_batch():
 
     def make():
         asked.append(1)
-        return (CIDR,)
+        return (KEY,)
 
     first, second = subject.remember("name", make), subject.fork().remember("name", make)
 
-    assert (CIDR,) == first == second
-    assert (CIDR,) == subject.remember("other", make)
+    assert (KEY,) == first == second
+    assert (KEY,) == subject.remember("other", make)
     assert 2 == len(asked)
 
 
