@@ -344,3 +344,33 @@ def test_pods_of_two_pools_reach_each_other(cluster, node, runtime, main, family
     assert len(targets) == 2
     assert [node.unreachable(pod, targets) for pod in PODS[:2]] == [[], []]
     side_by_side(chained.check, PODS[:2])
+
+
+def test_two_networks_on_one_container_come_and_go_apart(cluster, node, plugin_path):
+    cluster.pool("first", "10.64.0.0/24", 30, {})
+    cluster.pool("second", "10.65.0.0/24", 30, {})
+    bridge = {"type": "bridge", "bridge": "br0", "isGateway": True}
+    ptp = delegating({"type": "ptp"}, node, ipv4_pools=["first"])
+    # Both would bring a default route.
+    bridged = delegating(bridge, node, ipv4_pools=["second"], routes=[])
+    eth0 = Runtime(node, "net-a", (ptp,), plugin_path)
+    net1 = Runtime(node, "net-b", (bridged,), plugin_path, interface="net1")
+    for pod in PODS[:2]:
+        node.add_pod(pod)
+
+    held = [bare(addresses(each.add(pod))) for pod in PODS[:2] for each in (eth0, net1)]
+
+    targets = sorted(set().union(*held))
+    assert len(targets) == 4
+    assert [node.unreachable(pod, targets) for pod in PODS[:2]] == [[], []]
+    for each in (eth0, net1):
+        side_by_side(each.check, PODS[:2])
+
+    net1.delete(PODS[0])
+
+    eth0.check(PODS[0])
+    assert set(targets) - held[1] == set(cluster.assigned())
+    for each in (eth0, net1):
+        side_by_side(each.delete, PODS[:2])
+    assert cluster.handles() == set()
+    assert cluster.findings() == ()

@@ -250,6 +250,7 @@ class Runtime:
     Attributes:
         plugins: The list's plugins, as in the file.
         path: Directories of plugins.
+        interface: What the interface is called in a pod.
         results: Pod -> result of its ADD, which CHECK and DEL pass on.
     """
 
@@ -258,6 +259,7 @@ class Runtime:
     plugins: Sequence[Json]
     path: Sequence[Path]
     version: str = "1.0.0"
+    interface: str = "eth0"
     results: dict[str, Json] = field(default_factory=dict)
 
     def add(self, pod: str, args: str = "") -> Json:
@@ -290,7 +292,7 @@ class Runtime:
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": pod,
             "CNI_NETNS": f"/run/netns/{pod}",
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": self.interface,
             "CNI_PATH": os.pathsep.join(map(str, self.path)),
             "CNI_ARGS": args,
         }
