@@ -9,6 +9,7 @@ CLAIM = f"{PLAN_TESTS}::test_p7_a_claim_fails_when_it_is_overtaken"
 GRANT, RELEASE = "poolmgr/core/grant.py", "poolmgr/core/release.py"
 CLAIMS, EXISTING = "poolmgr/core/claim.py", "poolmgr/core/existing.py"
 AFFINITIES, OWNERS = "poolmgr/core/affinities.py", "poolmgr/core/owners.py"
+STICKY = "poolmgr/core/sticky.py"
 ENSURE, ENSURED = "poolmgr/core/ensure.py", "tests/core/test_ensure.py"
 P9 = (
     "tests/test_state_machine.py::"
@@ -328,5 +329,30 @@ BLOCKS = (
         new="if wanted <= request.max_per_handle:",
         node=P9,
         slow=True,
+    ),
+    *(
+        without(f"sticky-{name}", STICKY, line, f"tests/core/test_sticky.py::{node}")
+        for name, line, node in (
+            (
+                "slot",
+                "draft.compare(records.handle_key(handle))  # somebody may take the slot, or leave it",
+                "test_an_add_depends_on_every_slot_it_looked_at",
+            ),
+            (
+                "again",
+                'draft.compare(key)  # the answer "you have it" holds only while it is so',
+                "test_the_answer_of_a_repeated_add_depends_on_its_attachment",
+            ),
+            (
+                "del",
+                "draft.compare(key)  # an ADD may attach an address between our look and the fence",
+                "test_a_del_of_nothing_depends_on_there_being_no_attachment",
+            ),
+            (
+                "expiry",
+                "draft.compare(records.CONFIG_KEY)  # the cooldown decides whether the address is free",
+                "test_what_expires_depends_on_the_cooldown",
+            ),
+        )
     ),
 )

@@ -298,3 +298,41 @@ def test_calico_ipams_del_passes_it_by(world):
     world.ask(ReleaseByHandle(handles=("net1.c1",)))
 
     assert first == world.addresses(sticky("c2"))
+
+
+# What a plan depends on
+
+
+def test_an_add_depends_on_every_slot_it_looked_at(world):
+    for number in range(2):
+        world.addresses(slot(f"c{number}", f"p{number}"))
+
+    plan, _ = world.decide([slot("c2", "p2")])
+
+    handles = [records.handle_key(handle_of("net1", POOLED, number)) for number in range(3)]
+    assert set(handles) <= plan.txn.expect.keys()
+
+
+def test_the_answer_of_a_repeated_add_depends_on_its_attachment(world):
+    world.addresses(sticky("c1"))
+
+    plan, _ = world.decide([sticky("c1")])
+
+    assert {} == plan.txn.puts
+    assert records.attachment_key(attachment("c1")) in plan.txn.expect
+
+
+def test_a_del_of_nothing_depends_on_there_being_no_attachment(world):
+    plan, _ = world.decide([delete("c1")])
+
+    assert 0 == plan.txn.expect[records.attachment_key(attachment("c1"))]
+
+
+def test_what_expires_depends_on_the_cooldown(world):
+    world.addresses(sticky("c1"))
+    world.ask(delete("c1"))
+    world.now_ns += 2 * DAY_NS
+
+    plan, _ = world.decide([CollectGarbage(host="node-a", network="net1", valid=frozenset())])
+
+    assert records.CONFIG_KEY in plan.txn.expect
