@@ -8,6 +8,8 @@ Rules:
 2. What was assigned after the cache was looked at, or shortly before, is left alone: the
    runtime remembers an attachment only when all its plugins are done.
 3. A cache that is not there, or that cannot tell, is no proof that nothing exists.
+4. Only whoever says that the node was rebooted is believed that what has no network namespace
+   any more is gone: seen from inside a container, no namespace of the host exists.
 """
 
 import time
@@ -58,7 +60,8 @@ def collect(
     Args:
         conf: The network configuration.
         cache_dir: Of libcni; None = where the runtime, or multus, has it.
-        after_reboot: Whether a cache directory that is not there means that nothing exists.
+        after_reboot: Whether a cache directory that is not there means that nothing exists, and
+            an attachment without its network namespace does not.
         dry_run: Only tell what would be released.
 
     Raises:
@@ -130,6 +133,8 @@ def _attachments(target: _Target, *, after_reboot: bool) -> list[runtime.Cached]
     except OSError as error:
         raise InvalidRequestError(f"{results} is not readable: {error.strerror}") from error
     found = [cached for file in files if (cached := _cached(file)) is not None]
+    if after_reboot:
+        found = [each for each in found if not each.sandbox or Path(each.sandbox).exists()]
     if not any(each.network == target.network for each in found):
         for each in found:
             if each.through_multus:

@@ -125,7 +125,8 @@ def install(bin_dir: Path, uninstall: bool) -> None:
 @click.option(
     "--after-reboot",
     is_flag=True,
-    help="If the cache directory is not there, no attachment exists.",
+    help="The node was rebooted: attachments whose network namespace is gone do not exist, nor "
+    "any if the cache directory is gone.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be released.")
 @click.pass_obj

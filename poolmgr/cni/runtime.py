@@ -60,12 +60,21 @@ class _List(_Name):
     plugins: Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 
+class _Interface(_Keys):
+    sandbox: str = ""
+
+
+class _Result(_Keys):
+    interfaces: list[_Interface] | None = None
+
+
 class _Cached(_Keys):
     kind: Literal["cniCacheV1"]
     container: Annotated[str, Field(alias="containerId", min_length=1)]
     interface: Annotated[str, Field(alias="ifName", min_length=1)]
     network: Annotated[str, Field(alias="networkName", min_length=1)]
     config: str | None = None
+    result: _Result | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +139,14 @@ class Cached:
 
     Attributes:
         through_multus: Whether further interfaces of the container are remembered elsewhere.
+        sandbox: File of the container's network namespace; "" = it is not remembered.
     """
 
     network: str
     container: str
     interface: str
     through_multus: bool
+    sandbox: str = ""
 
 
 def networks(file: str, raw: bytes) -> tuple[Network, ...]:
@@ -198,11 +209,13 @@ def cached(file: str, raw: bytes) -> Cached:
     name = f"{found.network}-{found.container}-{found.interface}"
     if name != file:
         raise InvalidRequestError(f"{file} is about the attachment of another file, {name}")
+    interfaces = (found.result.interfaces if found.result else None) or []
     return Cached(
         network=found.network,
         container=found.container,
         interface=found.interface,
         through_multus=_is_multus(found.config or ""),
+        sandbox=next((each.sandbox for each in interfaces if each.sandbox), ""),
     )
 
 

@@ -166,6 +166,24 @@ def test_a_cache_that_is_there_counts_after_a_reboot_too(gc, store, cache, is_he
     assert is_held(address)
 
 
+def test_after_a_reboot_attachments_without_their_namespace_do_not_count(
+    gc, store, cache, is_held, tmp_path
+):
+    there = tmp_path / "netns"
+    there.touch()
+    gone, alive = attach(store, "gone"), attach(store, "alive")
+    for container, sandbox in (("gone", tmp_path / "no-netns"), ("alive", there)):
+        interfaces = [{"name": "veth1"}, {"name": "eth0", "sandbox": str(sandbox)}]
+        remember(cache, "net-a", container, result={"interfaces": interfaces})
+
+    gc()
+    before = is_held(gone)
+    gc("--after-reboot")
+
+    assert before
+    assert (False, True) == (is_held(gone), is_held(alive))
+
+
 @pytest.mark.parametrize("text", ["", "junk", '{"cniVersion": "0.3.1"}'])
 def test_a_foreign_file_in_the_cache_is_named_and_nothing_released(gc, store, cache, text):
     attach(store, "gone")
