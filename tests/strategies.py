@@ -22,7 +22,7 @@ _STATEFUL = settings(
     suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large),
 )
 MACHINE = settings(_STATEFUL, derandomize=True, max_examples=200, stateful_step_count=60)
-MACHINE_LONG = settings(_STATEFUL, max_examples=2000, stateful_step_count=100)
+MACHINE_LONG = settings(_STATEFUL, max_examples=600, stateful_step_count=100)
 MACHINE_ON_ETCD = settings(_STATEFUL, derandomize=True, max_examples=8, stateful_step_count=40)
 
 # Addresses and networks
