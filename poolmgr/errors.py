@@ -112,10 +112,11 @@ class AddressReservedError(RefusedError):
 class StrictAffinityError(RefusedError):
     """The address lies in a block of another host, and StrictAffinity forbids borrowing."""
 
-    def __init__(self, address: str, block: str, owner: str | None) -> None:
+    def __init__(self, address: str, block: str, owner: str | None, *, note: str = "") -> None:
         belongs = f"belongs to {owner}" if owner else "belongs to no host"
         super().__init__(
             f"address {address} is in block {block}, which {belongs}, and strict affinity is on"
+            f"{f'; {note}' if note else ''}"
         )
         self.address = address
 

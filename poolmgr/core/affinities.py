@@ -61,9 +61,10 @@ def plan_release_affinities(
     if len(keys) > PART:
         after = part[-1][0]
     draft.need(*(key for name, cidr in part for key in (name, records.block_key(cidr))))
-    errors = [e for name, cidr in part if (e := _release(draft, request, name, cidr))]
+    results = [_release(draft, request, name, cidr) for name, cidr in part]
     answer = AffinitiesReleased(
-        blocks=so_far.blocks + len(part) - len(errors), errors=(*so_far.errors, *errors)
+        blocks=so_far.blocks + results.count(True),
+        errors=(*so_far.errors, *(each for each in results if isinstance(each, RefusedError))),
     )
     return replace(request, after=after, so_far=answer)
 
@@ -93,17 +94,17 @@ def _next_page(
 
 def _release(
     draft: Draft, request: ReleaseAffinities, key: str, cidr: IPNetwork
-) -> RefusedError | None:
-    """Take one block from its host, or say why not."""
+) -> RefusedError | bool:
+    """Take one block from its host, or say why not; False = it was not the host's any more."""
     kind, host = records.host_of_key(key) or ("", "")
     block = draft.block(cidr)
     if not draft.exists(key):
-        return None  # gone since the page was read
+        return False  # gone since the page was read
     if block is None or block.affinity not in (None, owner(host, kind)):
         # The block may become that host's before its affinity goes.
         draft.compare(records.block_key(cidr))
         draft.delete(key)
-        return None
+        return False
     number = request.sequence_number
     if number is not None and number != block.sequence_number:
         return RefusedError(
@@ -112,13 +113,14 @@ def _release(
         )
     if request.only_empty and not block.empty:
         return RefusedError(f"block {cidr} of {host} was not released: it is not empty")
+    draft.compare(records.CONFIG_KEY)  # the cooldown decides what is empty
     if block.empty:
         draft.delete(records.block_key(cidr))
     else:
         bumped = block.sequence_number + 1
         draft.put_block(replace(block, affinity=None, claimed_at=None, sequence_number=bumped))
     draft.delete(key)
-    return None
+    return True
 
 
 def _forget(draft: Draft, host: str) -> None:

@@ -21,10 +21,14 @@ from poolmgr.core.draft import Draft
 from poolmgr.core.outcome import Allocation
 from poolmgr.core.pools import Candidate
 from poolmgr.core.request import AddressRange, AssignIP, AutoAssign
+from poolmgr.core.sticky import has_expired
 from poolmgr.errors import PoolExhaustedError
 
 TOGETHER = 40
 """Blocks looked at by one read."""
+
+MOST = 4096
+"""Blocks of candidates that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def assign_among(
         use=request.use,
         link=request.link,
     )
-    stretches = _stretches(draft, named, ranges)
+    within = islice(_stretches(draft, named, ranges), MOST)
+    stretches = (stretch for stretch in within if not _is_blocked(draft, stretch))
     while part := list(islice(stretches, TOGETHER)):
         draft.need(*(records.block_key(stretch.cidr) for stretch in part))
         for stretch in part:
@@ -95,9 +100,17 @@ def _first_free(draft: Draft, named: AssignIP, stretch: _Stretch) -> IPAddress |
     blocked = draft.reserved() | stretch.candidate.link.withheld_in(stretch.cidr)
     for ordinal in range(stretch.first, stretch.last + 1):
         address = address_at(stretch.cidr, ordinal)
-        if address not in blocked and (block is None or block.attribute_at(ordinal) is None):
+        entry = None if block is None else block.attribute_at(ordinal)
+        free = entry is None or has_expired(entry, draft.now_ns)
+        if free and address not in blocked:
             return address
     return None
+
+
+def _is_blocked(draft: Draft, stretch: _Stretch) -> bool:
+    """Tell whether a whole block of candidates is reserved or withheld."""
+    kept = draft.reserved() | stretch.candidate.link.withheld_in(stretch.cidr)
+    return kept.covers(stretch.cidr)
 
 
 def _written(range_: AddressRange) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from poolmgr.cidr import IPNetwork, address_at, contains
 from poolmgr.core import records
-from poolmgr.core.affinity import Claimant
+from poolmgr.core.affinity import TRANSITIONS, Claimant
 from poolmgr.core.among import assign_among
 from poolmgr.core.block import Attribute, Block, HostReserved, auto_assign
 from poolmgr.core.claim import (
@@ -42,6 +42,8 @@ from poolmgr.core.grant import (
     attribute_of,
     by_family,
     capped,
+    check_bridge,
+    check_numbers,
     compare_pool,
     enter,
     one_bridge_pool,
@@ -49,7 +51,17 @@ from poolmgr.core.grant import (
 from poolmgr.core.outcome import Allocation, Assigned
 from poolmgr.core.pools import Candidate, Criteria, OwnView, Selection, strayed
 from poolmgr.core.request import AutoAssign, Use
-from poolmgr.core.sticky import attach, attributes_of, choose, expire, handles_of, inherit
+from poolmgr.core.sticky import (
+    attach,
+    attributes_of,
+    check_ordinary,
+    choose,
+    expire,
+    handles_of,
+    has_expired,
+    holds,
+    inherit,
+)
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     BlockLimitError,
@@ -165,6 +177,7 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
         Missing: More must be known.
         RefusedError: The answer is no; the draft is to be thrown away.
     """
+    check_numbers(request)
     families = sorted(family for family, count in request.count.items() if count)
     who = request.claimant
     affinities = tuple(records.affinity_range(who.host, f, who.kind) for f in families)
@@ -174,9 +187,13 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
     for key in node:
         draft.compare(key)  # a label change may take the node out of a pool
     if request.sticky is None:
-        return _assign(draft, request, held)
+        at = request.attachment
+        kept = () if at is None else holds(draft, at, request.link)
+        return _assign(draft, request, (*held, *kept))
+    check_ordinary(held, request.handle)
     handle = choose(draft, request)
     kept = inherit(draft, request, handle)
+    check_bridge(draft, request, kept)
     named = replace(request, handle=handle, attributes=attributes_of(request))
     answer = _assign(draft, named, (*held, *kept))
     assert isinstance(answer, Assigned), "with an attachment nothing is cut"
@@ -185,11 +202,12 @@ def plan_auto_assign(draft: Draft, request: AutoAssign) -> Assigned | AutoAssign
 
 
 def _sticky_keys(request: AutoAssign) -> tuple[str, ...]:
-    """Return the keys that say what a sticky owner has."""
-    if request.sticky is None or request.attachment is None:
+    """Return the keys that say what an attachment, and its sticky owner, have."""
+    if request.attachment is None:
         return ()
-    handles = (records.handle_key(handle) for handle in handles_of(request))
-    return (records.attachment_key(request.attachment), *handles)
+    handles = () if request.sticky is None else handles_of(request)
+    keys = (records.handle_key(handle) for handle in handles)
+    return (records.attachment_key(request.attachment), *keys)
 
 
 def _assign(
@@ -265,7 +283,7 @@ def _use_own(search: _Search, reserved: HostReserved | None) -> None:
     for cidr, candidate, key in view.mine:
         if search.done:
             break
-        if draft.is_spent(key):
+        if draft.is_spent(key, who.owner):
             search.owned += 1
             continue
         block = use_own(draft, who, cidr, candidate.pool.spec.block_size, reserved)
@@ -280,6 +298,14 @@ def _use_own(search: _Search, reserved: HostReserved | None) -> None:
         search.own = tuple(cidr for cidr in search.own if cidr not in others)
     for cidr in view.strays:
         drop_stray(draft, who, cidr)
+
+
+def _is_spent(draft: Draft, who: Claimant, block: Block) -> bool:
+    """Tell whether an own block, as it is stored, has nothing to give and nothing to repair."""
+    affinity = draft.affinity(who.host, block.cidr, who.kind)
+    sound = affinity is not None and TRANSITIONS[affinity.state] is None
+    waits = any(has_expired(entry, draft.now_ns) for entry in block.attributes)
+    return sound and not waits and not block.unallocated
 
 
 def _view(search: _Search) -> OwnView:
@@ -331,7 +357,9 @@ def _strays(draft: Draft, request: AutoAssign, own: tuple[IPNetwork, ...]) -> li
     labels, pools = _labels(draft, request), draft.pools()
     if labels is None:
         return []
-    return [cidr for cidr in own if strayed(pools, cidr, labels)][:STRAYS]
+    found = [cidr for cidr in own if strayed(pools, cidr, labels)]
+    first = draft.now_ns % max(1, len(found))  # those that are looked at change with the time
+    return [*found[first:], *found[:first]][:STRAYS]
 
 
 def _claim_more(search: _Search, reserved: HostReserved | None) -> None:

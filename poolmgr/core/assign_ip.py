@@ -15,7 +15,7 @@ Rules:
 from poolmgr.cidr import IPAddress, contains, network, ordinal_of
 from poolmgr.core import records
 from poolmgr.core.block import assign
-from poolmgr.core.claim import check_gateway, claim, own_blocks
+from poolmgr.core.claim import check_gateway, claim, confirm, own_blocks
 from poolmgr.core.draft import Draft, Missing
 from poolmgr.core.grant import (
     add_to_handle,
@@ -32,7 +32,7 @@ from poolmgr.core.outcome import Allocation, Assigned
 from poolmgr.core.pools import Candidate, Selection, allows, out_of_service, pool_of
 from poolmgr.core.request import AssignIP
 from poolmgr.core.reservation import AddressSet
-from poolmgr.core.sticky import expire
+from poolmgr.core.sticky import expire, holds
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     AddressInUseError,
@@ -49,7 +49,11 @@ def plan_assign_ip(draft: Draft, request: AssignIP) -> Assigned:
     Raises:
         Missing, RefusedError: As `plan_auto_assign`.
     """
-    held = enter(draft, request)
+    at = request.attachment
+    keys = () if at is None else (records.attachment_key(at),)
+    held = enter(draft, request, keys=keys)
+    if at is not None:
+        held += holds(draft, at, request.link)
     allocations = list(held)
     lacking = Fetch()
     for address in request.addresses:
@@ -107,7 +111,9 @@ def assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocatio
     if block is None:
         check_gateway(draft, own_blocks(draft, who, cidr.version), candidate)
         block = claim(draft, who, cidr)
-    elif draft.config().strict_affinity and block.affinity != who.owner:
+    elif block.affinity == who.owner:
+        confirm(draft, who, cidr)
+    elif draft.config().strict_affinity:
         raise StrictAffinityError(str(address), str(cidr), block.affinity)
     ordinal = ordinal_of(cidr, address)
     holder = block.attribute_at(ordinal)

@@ -97,6 +97,16 @@ def use_own(
     return block
 
 
+def confirm(draft: Draft, who: Claimant, cidr: IPNetwork) -> None:
+    """Write the affinity of a block of one's own as it should be, if it is not."""
+    block_key, key = keys_of_own(who, cidr)
+    draft.need(block_key, key)
+    found = draft.affinity(who.host, cidr, who.kind)
+    if found is None or TRANSITIONS[found.state] is not None:
+        draft.compare(block_key)  # the block may be taken away while the affinity is written
+        draft.put(key, Affinity(extra=found.extra if found else {}))
+
+
 def drop_stray(draft: Draft, who: Claimant, cidr: IPNetwork) -> None:
     """Take away the host's claim to a block that it must not use, unless it holds addresses."""
     block_key, key = keys_of_own(who, cidr)
@@ -118,7 +128,8 @@ def claim(
     block_key, key = keys_of_own(who, cidr)
     draft.need(block_key, key, ranges=(range_,))
     draft.compare_range(range_)  # a parallel claim could exceed the host's limit of blocks
-    draft.put(key, draft.affinity(who.host, cidr, who.kind) or Affinity())
+    found = draft.affinity(who.host, cidr, who.kind)
+    draft.put(key, Affinity(extra=found.extra if found else {}))
     return new_block(cidr, who.owner, draft.now_ns, reserved)
 
 

@@ -265,11 +265,12 @@ class Draft:
             self._full.add(key)  # its value need not be kept
         return False
 
-    def is_spent(self, key: str) -> bool:
+    def is_spent(self, key: str, owner: str) -> bool:
         """Tell whether an own block is known to need no repair and to have nothing to give."""
         if key in self._written:
             value = self._written[key]
-            return isinstance(value, Block) and not value.unallocated
+            mine = isinstance(value, Block) and value.affinity == owner
+            return mine and isinstance(value, Block) and not value.unallocated
         return key in self._spent
 
     def note_spent(self, key: str) -> None:

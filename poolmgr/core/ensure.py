@@ -4,16 +4,25 @@ Making sure that a host has a block, before anybody asks for an address.
 Rules (Calico libcalico-go/lib/ipam, EnsureBlock):
 
 1. The host's first block in the pools that serve it is the answer, full or not; without one a
-   block is claimed, in the first pool that has any.
+   block is claimed, in the first pool that has any, or taken over.
 2. No limit of blocks applies; autoAllocateBlocks does.
 """
 
 from poolmgr.cidr import IPNetwork, contains
 from poolmgr.core import records
 from poolmgr.core.affinity import Claimant
-from poolmgr.core.claim import claim, find_claimable, keys_of_own, own_blocks, use_own
+from poolmgr.core.claim import (
+    check_gateway,
+    claim,
+    confirm,
+    find_claimable,
+    keys_of_own,
+    own_blocks,
+    use_own,
+)
 from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
-from poolmgr.core.grant import compare_pool
+from poolmgr.core.existing import existing_blocks, is_lost, is_reclaimable, take_over
+from poolmgr.core.grant import check_numbers, compare_pool
 from poolmgr.core.outcome import BlocksEnsured
 from poolmgr.core.pools import Criteria, Selection
 from poolmgr.core.request import EnsureBlock
@@ -29,6 +38,7 @@ def plan_ensure_block(draft: Draft, request: EnsureBlock) -> BlocksEnsured:
         Missing: More must be known.
         RefusedError: No pool serves the host, or none has a block left.
     """
+    check_numbers(request)
     who, node = Claimant(request.host), records.resource_key("nodes", request.host)
     families = sorted(request.reserved)
     affinities = tuple(records.affinity_range(who.host, family) for family in families)
@@ -100,4 +110,20 @@ def _claim(
             compare_pool(draft, candidate.name)
             draft.put_block(claim(draft, who, cidr, request.reserved[cidr.version]))
             return cidr
-    raise PoolExhaustedError(f"{who.host} has no block in {names}, and none is left to claim")
+    kept = request.reserved[selection.kept[0].cidr.version]
+    for together in existing_blocks(draft, who, selection.kept, own):
+        for found in together:
+            block = found.block
+            if is_lost(block, who):
+                confirm(draft, who, block.cidr)
+                return block.cidr
+            if is_reclaimable(block, who, draft.now_ns):
+                compare_pool(draft, found.candidate.name)
+                check_gateway(draft, own, found.candidate)
+                draft.put_block(take_over(draft, who, block, kept))
+                return block.cidr
+    others = "; ".join(f"{name}: {why}" for name, why in selection.reasons.items())
+    raise PoolExhaustedError(
+        f"{who.host} has no block in {names}, and none is left to claim; add a pool"
+        + (f"; pools not used: {others}" if others else "")
+    )

@@ -23,7 +23,7 @@ Rules (Calico libcalico-go/lib/ipam, findUsableBlock and the borrowing after it)
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from poolmgr.cidr import IPNetwork, walk_blocks, walk_start
+from poolmgr.cidr import IPNetwork, address_at, walk_blocks, walk_start
 from poolmgr.core import records
 from poolmgr.core.affinity import Claimant
 from poolmgr.core.block import Block, HostReserved, time_ns
@@ -31,6 +31,7 @@ from poolmgr.core.claim import claim, is_probed_whole, listed
 from poolmgr.core.draft import Draft
 from poolmgr.core.pools import Candidate
 from poolmgr.core.sticky import has_expired
+from poolmgr.errors import CorruptStateError
 
 RECLAIM_AGE_NS = 60 * 1_000_000_000
 """Source: Calico's EmptyBlockMinReclaimAge."""
@@ -87,13 +88,29 @@ def _look(draft: Draft, chunk: list[tuple[str, Candidate]]) -> list[Existing]:
     draft.need(*(key for key, _ in chunk))
     found = []
     for key, candidate in chunk:
-        cidr = None if draft.is_full(key) else records.block_of_key(key)
-        block = None if cidr is None else draft.block(cidr)
-        if block is not None and (
-            block.unallocated or any(has_expired(e, draft.now_ns) for e in block.attributes)
-        ):
+        block = None if draft.is_full(key) else _readable(draft, key)
+        if block is not None and _has_room(draft, block, candidate):
             found.append(Existing(block, candidate))
     return found
+
+
+def _readable(draft: Draft, key: str) -> Block | None:
+    """Return a block; None = it is gone, or nobody can read it, and then it is for nobody."""
+    cidr = records.block_of_key(key)
+    try:
+        return None if cidr is None else draft.block(cidr)
+    except CorruptStateError:
+        return None
+
+
+def _has_room(draft: Draft, block: Block, candidate: Candidate) -> bool:
+    """Tell whether an address of the block is free, or will be, that pods may have."""
+    kept = draft.reserved() | candidate.link.withheld_in(block.cidr)
+    if kept.covers(block.cidr):
+        return False
+    if any(has_expired(entry, draft.now_ns) for entry in block.attributes):
+        return True
+    return any(address_at(block.cidr, n) not in kept for n in block.unallocated)
 
 
 def _in_walk_order(draft: Draft, who: Claimant, candidate: Candidate) -> Sequence[str]:
@@ -132,7 +149,10 @@ def is_lost(block: Block, who: Claimant) -> bool:
 
 def is_reclaimable(block: Block, who: Claimant, now_ns: int) -> bool:
     """Tell whether a host may take over another's block: it is empty, and not quite new."""
-    if block.affinity is None or block.affinity == who.owner or not block.empty:
+    kind, _, host = (block.affinity or "").partition(":")
+    if kind not in records.AFFINITIES or not records.is_segment(host):
+        return False  # nobody's, or of an owner that we do not understand
+    if block.affinity == who.owner or not block.empty:
         return False
     if block.claimed_at is None:
         return True  # of old, as Calico takes it

@@ -23,11 +23,12 @@ from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.draft import POOLS, Draft
 from poolmgr.core.grant import count_down
+from poolmgr.core.held import is_sticky
 from poolmgr.core.outcome import Released
 from poolmgr.core.release import free
 from poolmgr.core.request import Attachment, CollectGarbage
 from poolmgr.core.session import EVERY_ATTACHMENT
-from poolmgr.core.sticky import expire, has_expired, is_sticky, leave
+from poolmgr.core.sticky import expire, has_expired, leave
 from poolmgr.core.txn import EPOCH_KEY, Range
 
 PART = 60

@@ -16,17 +16,18 @@ from poolmgr.core import records
 from poolmgr.core.block import Attribute
 from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
 from poolmgr.core.handle import Handle
-from poolmgr.core.held import held_by
+from poolmgr.core.held import held_by, is_sticky
 from poolmgr.core.link import MainPlugin
 from poolmgr.core.outcome import Allocation
-from poolmgr.core.pools import Selection, pool_of
-from poolmgr.core.request import AssignIP, AutoAssign
+from poolmgr.core.pools import Candidate, Selection, pool_of
+from poolmgr.core.request import AssignIP, AutoAssign, EnsureBlock
 from poolmgr.core.txn import EPOCH_KEY, Range
 from poolmgr.errors import (
     AddressInUseError,
     AttachmentDeletedError,
     InvalidRequestError,
     NoMatchingPoolError,
+    RefusedError,
 )
 
 
@@ -68,6 +69,22 @@ def enter(
     draft.compare(session)  # a DEL of this attachment may overtake us
     draft.compare(records.handle_key(attachment.handle))  # a second ADD may be under way
     return held_by(draft, attachment.handle, attachment, request.link)
+
+
+def check_numbers(request: AutoAssign | EnsureBlock) -> None:
+    """
+    Refuse numbers that nothing can have.
+
+    Raises:
+        InvalidRequestError: A family that does not exist, or a negative number.
+    """
+    counts = request.count if isinstance(request, AutoAssign) else {}
+    wanted = {*counts, *request.reserved}
+    if not wanted <= {4, 6}:
+        raise InvalidRequestError(f"families {sorted(wanted)} must be 4 or 6", field="count")
+    ends = [n for kept in request.reserved.values() for n in (kept.first, kept.last)]
+    if min([0, *counts.values(), *ends]) < 0:
+        raise InvalidRequestError("numbers of addresses must not be negative", field="count")
 
 
 def attribute_of(request: AutoAssign | AssignIP) -> Attribute:
@@ -115,12 +132,10 @@ def capped(
     if len(have) + wanted <= request.max_per_handle:
         return ()
     if len(have) < wanted or isinstance(request, AssignIP):
-        named = str(have[0].address) if have else f"any of IPv{family}"
-        raise AddressInUseError(
-            named,
-            request.handle,
-            note=f"a handle may hold {request.max_per_handle} per family",
-        )
+        cap = f"handle {request.handle} may hold {request.max_per_handle} per family"
+        if not have:
+            raise RefusedError(f"{cap}, and {wanted} are asked for")
+        raise AddressInUseError(str(have[0].address), request.handle, note=cap)
     return have[:wanted]
 
 
@@ -170,8 +185,28 @@ def one_bridge_pool(
     )
 
 
+def check_bridge(draft: Draft, request: AutoAssign, held: Iterable[Allocation]) -> None:
+    """
+    Make sure that a bridge that is a gateway carries the gateway of addresses that are kept.
+
+    Raises:
+        Missing: More must be known.
+        NoMatchingPoolError: It carries that of another pool.
+    """
+    who, pools = request.claimant, draft.pools()
+    for allocation in held:
+        pool = next((p for p in pools if p.metadata.name == allocation.pool), None)
+        if allocation.address.version != 4 or pool is None:
+            continue
+        own = draft.affinities(records.affinity_range(who.host, 4, who.kind))
+        blocks = tuple(cidr for key in own if (cidr := records.block_of_key(key)))
+        kept = (Candidate(pool=pool, link=allocation.link),)
+        one_bridge_pool(draft, request, Selection(kept=kept, reasons={}), blocks)
+
+
 def _on(attribute: Attribute, host: str, network_name: str) -> bool:
     return (
-        attribute.secondary.get("network") == network_name
+        not (is_sticky(attribute) and not attribute.secondary.get("container"))
+        and attribute.secondary.get("network") == network_name
         and attribute.secondary.get("node") == host
     )

@@ -8,15 +8,24 @@ Rules:
 2. A network that an entry names must agree, since "a.b" + "c" and "a" + "b.c" make the same id.
 """
 
+from poolmgr.api import IPPool
 from poolmgr.cidr import address_at
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block
 from poolmgr.core.draft import Draft
-from poolmgr.core.link import Link, LinkError, LinkPolicy, resolve
+from poolmgr.core.link import Link, LinkError, LinkPolicy, MainPlugin, resolve
 from poolmgr.core.outcome import Allocation
 from poolmgr.core.pools import pool_of
 from poolmgr.core.request import Attachment
 from poolmgr.errors import NoMatchingPoolError
+
+STICKY = "poolmgr-sticky"
+"""What the attribute `type` of a sticky address says; see core/sticky.py."""
+
+
+def is_sticky(attribute: Attribute) -> bool:
+    """Tell whether an entry is that of a sticky address."""
+    return attribute.secondary.get("type") == STICKY
 
 
 def matches(
@@ -31,6 +40,8 @@ def matches(
     """
     if attachment is None:
         return True
+    if is_sticky(attribute):
+        return False
     interface, network = (
         attribute.secondary.get("interface"),
         attribute.secondary.get("network"),
@@ -71,21 +82,7 @@ def held_by(
             continue
         # "You have it" is true only while the block says so.
         draft.compare(records.block_key(block.cidr))
-        try:
-            annotations = pool.metadata.annotations if pool else {}
-            rules = resolve(
-                pool.spec.cidr if pool else block.cidr,
-                annotations,
-                link if pool else LinkPolicy(),
-            )
-        except LinkError as error:
-            if strict:  # an ADD must not be answered with what its plugin cannot use
-                raise NoMatchingPoolError(
-                    f"address {address_at(block.cidr, mine[0])} of the interface does not fit",
-                    {pool.metadata.name if pool else str(block.cidr): str(error)},
-                ) from error
-            # The pool changed; the address is theirs all the same.
-            rules = Link(prefix_length=block.cidr.max_prefixlen)
+        rules = link_in(pool, block, mine[0], link, strict=strict)
         found.extend(
             Allocation(
                 address=address_at(block.cidr, ordinal),
@@ -97,3 +94,32 @@ def held_by(
             for ordinal in mine
         )
     return tuple(found)
+
+
+def link_in(
+    pool: IPPool | None, block: Block, ordinal: int, link: LinkPolicy, *, strict: bool
+) -> Link:
+    """
+    Return how the main plugin shall configure an address that is held.
+
+    Args:
+        pool: What is around the block now; None = it was deleted.
+        strict: Refuse what the main plugin cannot use; else the bare address answers.
+
+    Raises:
+        NoMatchingPoolError: The pool has changed, or gone, and the main plugin needs more.
+    """
+    why = f"there is no pool around block {block.cidr} any more"
+    if pool is None and link.main not in (MainPlugin.PTP, MainPlugin.BRIDGE_GATEWAY):
+        return resolve(block.cidr, {}, LinkPolicy())
+    if pool is not None:
+        try:
+            return resolve(pool.spec.cidr, pool.metadata.annotations, link)
+        except LinkError as error:
+            why = str(error)
+    if not strict:
+        return Link(prefix_length=block.cidr.max_prefixlen)
+    raise NoMatchingPoolError(
+        f"address {address_at(block.cidr, ordinal)} of the interface does not fit",
+        {pool.metadata.name if pool else str(block.cidr): why},
+    )

@@ -7,7 +7,7 @@ GarbageCollectColdIPs):
 1. An owner is rewritten only under the handle that holds the address, and only after every
    check; addresses that share the stored entry change with it.
 2. An address that cools down has no owner.
-3. Collecting writes only when something is free again; an empty block of nobody goes.
+3. Collecting writes only what it changes; an empty block of nobody goes.
 """
 
 from collections.abc import Mapping
@@ -50,6 +50,7 @@ def plan_set_owner(draft: Draft, request: SetOwner) -> Owner:
     if request.active is None and request.alternate is None:
         raise InvalidRequestError("neither active nor alternate is to be set", field="active")
     block, attribute = _held(draft, request.address)
+    draft.compare(records.CONFIG_KEY)  # the cooldown decides what else is free in the block
     address, key = str(request.address), records.block_key(block.cidr)
     if attribute.owner != request.handle.partition("\r")[0]:
         raise OwnerChangedError(
@@ -82,11 +83,14 @@ def plan_collect(draft: Draft, request: CollectCold) -> Collected:
     key = records.block_key(request.block)
     draft.need(EPOCH_KEY, records.CONFIG_KEY, key)
     stored, warm = draft.stored_block(request.block), draft.block(request.block)
-    if stored is None or warm is None or warm is stored:
+    if stored is None or warm is None:
+        return Collected(addresses=())
+    leftover = warm.empty and warm.affinity is None
+    if warm is stored and not leftover:
         return Collected(addresses=())
     draft.compare(records.CONFIG_KEY)  # the cooldown decides what is free
     draft.put(key, replace(warm, sequence_number=warm.sequence_number + 1))
-    if warm.empty and warm.affinity is None:
+    if leftover:
         draft.delete(key)
     freed = sorted(set(warm.unallocated) - set(stored.unallocated))
     return Collected(addresses=tuple(address_at(request.block, n) for n in freed))

@@ -56,6 +56,7 @@ from poolmgr.core.request import (
     SetOwner,
 )
 from poolmgr.core.snapshot import Snapshot
+from poolmgr.core.sticky import holds
 from poolmgr.core.txn import Fetch, Txn
 from poolmgr.errors import PoolmgrError, RefusedError
 
@@ -217,9 +218,8 @@ def _plan_held_by(draft: Draft, request: HeldBy) -> Held:
     own = () if at is None else (records.attachment_key(at),)
     look.need(records.CONFIG_KEY, *own, ranges=(POOLS,))
     found = held_by(look, request.handle, at, LinkPolicy(), strict=False)
-    attached = None if at is None else look.attached(at)
-    if attached is not None:
-        found += held_by(look, attached.handle, at, LinkPolicy(), strict=False)
+    if at is not None:
+        found += holds(look, at, LinkPolicy(), strict=False)
     return Held(allocations=found)
 
 

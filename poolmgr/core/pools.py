@@ -256,6 +256,9 @@ def _unselected(pool: IPPool, criteria: Criteria) -> str:
     spec = pool.spec
     if spec.assignment_mode == "Manual":
         return "assignmentMode is Manual, so it serves only requests that name it"
+    namespace = criteria.namespace_labels or {}
+    if not _matches(pool, "namespaceSelector", spec.namespace_selector, namespace):
+        return f"namespaceSelector {spec.namespace_selector} does not match {_shown(namespace)}"
     if criteria.node_labels is None and spec.node_selector.strip() not in ("", "all()"):
         raise NoMatchingPoolError(
             f"there is no Node resource {criteria.host}, and a pool selects nodes by label; "
@@ -267,9 +270,6 @@ def _unselected(pool: IPPool, criteria: Criteria) -> str:
         return (
             f"nodeSelector {spec.node_selector} does not match {criteria.host} {_shown(labels)}"
         )
-    namespace = criteria.namespace_labels or {}
-    if not _matches(pool, "namespaceSelector", spec.namespace_selector, namespace):
-        return f"namespaceSelector {spec.namespace_selector} does not match {_shown(namespace)}"
     return ""
 
 

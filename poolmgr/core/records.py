@@ -129,8 +129,13 @@ def host_of_key(key: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def is_segment(text: str) -> bool:
+    """Tell whether a text can be a part of a key between slashes."""
+    return bool(text) and not _NOT_IN_SEGMENT.search(text)
+
+
 def _segment(what: str, text: str) -> str:
-    if not text or _NOT_IN_SEGMENT.search(text):
+    if not is_segment(text):
         raise InvalidRequestError(
             f"{what} {text!r} must not be empty, nor contain '/' or control characters",
             field=what,

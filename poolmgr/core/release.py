@@ -122,7 +122,7 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
     unallocated += sorted({r.address for r in part if blocks[r.address] is None}, key=_order)
     for cidr in sorted(chosen, key=str):
         block = next(b for b in blocks.values() if b is not None and b.cidr == cidr)
-        mine = [r for r in part if contains(cidr, r.address)]
+        mine = [r for r in request.releases if contains(cidr, r.address)]
         error = next((e for e in (_mismatch(block, r) for r in mine) if e is not None), None)
         if error is not None:
             errors.append(error)
@@ -139,8 +139,12 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
     answer = Released(
         released=tuple(freed), unallocated=tuple(unallocated), errors=tuple(errors)
     )
-    done = {a for a, b in blocks.items() if b is None or b.cidr in chosen}
-    rest = tuple(r for r in request.releases if r.address not in done)
+    absent = {a for a, b in blocks.items() if b is None}
+    rest = tuple(
+        r
+        for r in request.releases
+        if r.address not in absent and not any(contains(c, r.address) for c in chosen)
+    )
     return replace(request, releases=rest, so_far=answer) if rest else answer
 
 

@@ -64,8 +64,7 @@ class Sticky:
         numbered: Whether several may share the identity, each with a slot of its own. Else who
             comes takes over from who was there: two live pods of one name do not exist.
         retention_s: How long it is kept once it was released; None = for ever.
-        holder: The pod that asks, for people and for `gone`.
-        gone: Pods of the namespace that are known not to exist any more; their slots are free.
+        holder: The pod that asks, for people.
     """
 
     namespace: str
@@ -73,7 +72,6 @@ class Sticky:
     numbered: bool = False
     retention_s: int | None = 86_400
     holder: str = ""
-    gone: frozenset[str] = frozenset()
 
 
 AddressRange = tuple[IPAddress, IPAddress]
@@ -165,7 +163,7 @@ class AssignIP:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsureBlock:
     """
-    Make sure that a host has a block with room in the pools that serve it.
+    Make sure that a host has a block in the pools that serve it, full or not.
 
     No limit of blocks applies, and no address is assigned.
 
@@ -349,7 +347,7 @@ class HeldBy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerOf:
-    """Ask who holds an address of an enabled pool. Writes nothing."""
+    """Ask who holds an address. Writes nothing."""
 
     address: IPAddress
 

@@ -9,12 +9,14 @@ Rules:
 
 1. A pod's own identity has one slot: who comes takes it over, also before the DEL of who was
    there, for two live pods of one name do not exist. The late DEL finds no attachment key.
-2. A shared identity has numbered slots. A slot is free after its holder's DEL, once garbage
-   collection has let go of it, or when its holder is known to be gone; else the next slot is
-   taken. A live pod's address never is.
-3. DEL keeps the address for as long as its retention says. After that, whoever plans with its
+2. A shared identity has numbered slots. A slot is free after its holder's DEL, or once garbage
+   collection has let go of it; else the next slot is taken. A live pod's address never is.
+3. An attachment key says where to look; only an entry that names the attachment's container
+   says that it holds the address. An attachment changes neither owner nor kind: what it holds
+   has to be released first.
+4. DEL keeps the address for as long as its retention says. After that, whoever plans with its
    block, or garbage collection, frees it.
-4. Under StrictAffinity an address does not leave its node.
+5. Under StrictAffinity an address does not leave its node.
 """
 
 import base64
@@ -22,17 +24,19 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from poolmgr.cidr import address_at
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, release, rfc3339, time_ns
 from poolmgr.core.draft import Draft
 from poolmgr.core.grant import count_down
-from poolmgr.core.held import blocks_of, held_by
+from poolmgr.core.held import STICKY, blocks_of, is_sticky, link_in
+from poolmgr.core.link import LinkPolicy
 from poolmgr.core.outcome import Allocation
+from poolmgr.core.pools import pool_of
 from poolmgr.core.request import Attachment, AutoAssign, Sticky
 from poolmgr.core.session import Attached
 from poolmgr.errors import AddressInUseError, PoolExhaustedError, StrictAffinityError
 
-TYPE = "poolmgr-sticky"
 SLOTS = 16
 """Slots of a shared identity that are looked at together."""
 
@@ -54,11 +58,6 @@ def handle_of(network: str, sticky: Sticky, slot: int = 0) -> str:
     return f"{network}.sticky.{whose}"
 
 
-def is_sticky(attribute: Attribute) -> bool:
-    """Tell whether an entry is that of a sticky address."""
-    return attribute.secondary.get("type") == TYPE
-
-
 def attributes_of(request: AutoAssign) -> dict[str, str]:
     """Return the owner attributes of the address while the request's attachment holds it."""
     at, sticky = request.attachment, request.sticky
@@ -66,7 +65,7 @@ def attributes_of(request: AutoAssign) -> dict[str, str]:
     assert sticky is not None
     kept = FOREVER if sticky.retention_s is None else str(sticky.retention_s)
     return {
-        "type": TYPE,
+        "type": STICKY,
         "node": request.host,
         "network": at.network,
         "interface": at.interface,
@@ -86,88 +85,172 @@ def handles_of(request: AutoAssign, first_slot: int = 0) -> list[str]:
     return [handle_of(at.network, sticky, slot) for slot in slots]
 
 
+def holds(
+    draft: Draft, attachment: Attachment, link: LinkPolicy, *, strict: bool = True
+) -> tuple[Allocation, ...]:
+    """
+    Return what sticky addresses an attachment holds, and compare what says so.
+
+    Raises:
+        Missing: More must be known.
+        NoMatchingPoolError: With `strict`: the main plugin cannot use one any more.
+    """
+    attached = draft.attached(attachment)
+    if attached is None:
+        return ()
+    # The answer "you have it" holds only while it is so.
+    draft.compare(records.attachment_key(attachment))
+    mine = [
+        (block, ordinal)
+        for block, ordinal, entry in _entries(draft, attached.handle)
+        if _attachment_of(entry) == attachment
+    ]
+    return tuple(_allocation(draft, *each, link, strict=strict) for each in mine)
+
+
 def choose(draft: Draft, request: AutoAssign) -> str:
     """
     Return the handle id of the slot that the request's attachment may have.
 
     Raises:
         Missing: More must be known.
+        AddressInUseError: The attachment holds an address of another owner.
         PoolExhaustedError: Every slot is held by a live pod.
     """
     at, sticky = request.attachment, request.sticky
     assert at is not None
     assert sticky is not None
     attached = draft.attached(at)
-    if attached is not None:
-        return attached.handle
+    for block, ordinal, entry in _entries(draft, attached.handle) if attached else ():
+        if attached is not None and _attachment_of(entry) == at:
+            if entry.secondary.get("identity") == _owner(sticky):
+                return attached.handle
+            raise _held_otherwise(block, ordinal, entry)
     for first in range(0, MOST_SLOTS if sticky.numbered else 1, SLOTS):
         handles = handles_of(request, first)
         draft.need(*(records.handle_key(handle) for handle in handles))
-        found = _first_free(draft, sticky, handles)
+        found = _first_free(draft, request, sticky, handles)
         if found is not None:
             return found
-    raise PoolExhaustedError(
-        f"all {MOST_SLOTS} addresses of {sticky.namespace}/{sticky.identity} are held"
+    raise PoolExhaustedError(f"all {MOST_SLOTS} addresses of {_owner(sticky)} are held")
+
+
+def check_ordinary(held: Sequence[Allocation], handle: str | None) -> None:
+    """
+    Refuse to make an interface's ordinary address sticky behind its back.
+
+    Raises:
+        AddressInUseError: It holds one.
+    """
+    if held:
+        raise AddressInUseError(
+            str(held[0].address), handle, note=f"it is not sticky; {_DELETE_FIRST}"
+        )
+
+
+_DELETE_FIRST = "delete the attachment first"
+
+
+def _held_otherwise(block: Block, ordinal: int, entry: Attribute) -> AddressInUseError:
+    owner = entry.secondary.get("identity", "")
+    return AddressInUseError(
+        str(address_at(block.cidr, ordinal)),
+        entry.owner,
+        note=f"the interface holds it for {owner}; {_DELETE_FIRST}",
     )
 
 
-def _first_free(draft: Draft, sticky: Sticky, handles: Sequence[str]) -> str | None:
+def _owner(sticky: Sticky) -> str:
+    return f"{sticky.namespace}/{sticky.identity}"
+
+
+def _first_free(
+    draft: Draft, request: AutoAssign, sticky: Sticky, handles: Sequence[str]
+) -> str | None:
     vacant = None
     for handle in handles:
         draft.compare(records.handle_key(handle))  # somebody may take the slot, or leave it
-        entries = [entry for _, entry in _entries(draft, handle)]
+        for block in blocks_of(draft, handle):
+            expire(draft, block)
+        entries = list(_entries(draft, handle))
         if not entries:
             vacant = vacant or handle
-        elif any(_may_have(entry, sticky) for entry in entries):
+        elif all(_may_have(draft, request, sticky, *each) for each in entries):
             return handle
     return vacant
 
 
-def _may_have(entry: Attribute, sticky: Sticky) -> bool:
-    owner = f"{sticky.namespace}/{sticky.identity}"
-    if entry.secondary.get("identity") != owner:
-        if sticky.numbered:
-            return False
-        raise AddressInUseError(
-            "of this owner", entry.owner, note=f"{owner} has the same handle"
+def _may_have(
+    draft: Draft,
+    request: AutoAssign,
+    sticky: Sticky,
+    block: Block,
+    ordinal: int,
+    entry: Attribute,
+) -> bool:
+    """Tell whether a slot's address is to be had; an identity's only one must be."""
+    mine = entry.secondary.get("identity") == _owner(sticky)
+    stays = draft.config().strict_affinity and block.affinity != request.claimant.owner
+    if sticky.numbered:
+        return mine and not stays and not entry.secondary.get("container")
+    if not mine:
+        raise _held_otherwise(block, ordinal, entry)
+    if stays:
+        raise StrictAffinityError(
+            str(address_at(block.cidr, ordinal)),
+            str(block.cidr),
+            block.affinity,
+            note=f"it is kept for {_owner(sticky)}; poolctl ipam release --ip gives it up",
         )
-    holder, container = entry.secondary.get("holder"), entry.secondary.get("container")
-    return not sticky.numbered or not container or holder in sticky.gone
+    return True
 
 
-def _entries(draft: Draft, handle: str) -> Iterator[tuple[Block, Attribute]]:
+def _entries(draft: Draft, handle: str) -> Iterator[tuple[Block, int, Attribute]]:
+    """Iterate over the sticky addresses of a handle."""
     for block in blocks_of(draft, handle):
         for ordinal in block.ordinals_of(handle):
             entry = block.attribute_at(ordinal)
             if entry is not None and is_sticky(entry):
-                yield block, entry
+                yield block, ordinal, entry
+
+
+def _allocation(
+    draft: Draft, block: Block, ordinal: int, link: LinkPolicy, *, strict: bool = True
+) -> Allocation:
+    draft.compare(records.block_key(block.cidr))  # only the block says who holds it
+    pool = pool_of(draft.pools(), block.cidr, enabled=False)
+    return Allocation(
+        address=address_at(block.cidr, ordinal),
+        block=block.cidr,
+        pool=pool.metadata.name if pool else "",
+        link=link_in(pool, block, ordinal, link, strict=strict),
+        sequence_number=block.sequence_numbers.get(ordinal, 0),
+    )
 
 
 def inherit(draft: Draft, request: AutoAssign, handle: str) -> tuple[Allocation, ...]:
     """
-    Make the request's attachment the holder of what a slot has.
+    Make the request's attachment the holder of what a slot has of the families it asks for.
 
     Raises:
         Missing: More must be known.
-        StrictAffinityError: The address belongs to another node's block.
         NoMatchingPoolError: The main plugin cannot use it any more.
     """
-    strict, who = draft.config().strict_affinity, request.claimant
-    mine = held_by(draft, handle, None, request.link)
-    for block, entry in list(_entries(draft, handle)):
-        if strict and block.affinity != who.owner:
-            held = ", ".join(str(each.address) for each in mine)
-            raise StrictAffinityError(held, str(block.cidr), block.affinity)
-        wanted = attributes_of(request)
-        if {**wanted, "timestamp": ""} == {**entry.secondary, "timestamp": ""}:
-            continue
-        before = _attachment_of(entry)
+    mine: list[Allocation] = []
+    for block, ordinal, entry in list(_entries(draft, handle)):
+        before, wanted = _attachment_of(entry), attributes_of(request)
         if before is not None and before != request.attachment:
             draft.need(records.attachment_key(before))
             if draft.exists(records.attachment_key(before)):
                 draft.delete(records.attachment_key(before))
-        _rewrite(draft, block, entry, wanted)
-    return mine
+        if not request.count.get(block.cidr.version):
+            if before is not None:
+                leave(draft, block, entry)
+            continue
+        mine.append(_allocation(draft, block, ordinal, request.link))
+        if {**wanted, "timestamp": ""} != {**entry.secondary, "timestamp": ""}:
+            _rewrite(draft, block, entry, wanted)
+    return tuple(mine)
 
 
 def attach(draft: Draft, request: AutoAssign, handle: str, held: Iterable[Allocation]) -> None:
@@ -196,8 +279,8 @@ def let_go(draft: Draft, attachment: Attachment) -> None:
     draft.compare(key)  # an ADD may attach an address between our look and the fence
     if attached is None:
         return
-    for block, entry in list(_entries(draft, attached.handle)):
-        if entry.secondary.get("container") == attachment.container:
+    for block, _, entry in list(_entries(draft, attached.handle)):
+        if _attachment_of(entry) == attachment:
             leave(draft, block, entry)
     draft.delete(key)
 
@@ -238,6 +321,8 @@ def expire(draft: Draft, block: Block) -> Block:
         draft.put_block(block)
         count_down(draft, entry.handle, block.cidr, len(ordinals))
     draft.compare(records.CONFIG_KEY)  # the cooldown decides whether the address is free
+    if block.empty and block.affinity is None:
+        draft.delete(records.block_key(block.cidr))
     return block
 
 

@@ -159,7 +159,7 @@ def test_an_affinity_that_means_no_block_of_the_host_goes_alone(world, owner):
     decided, _ = world.decide([asked])
     outcome = world.ask(asked)
 
-    assert 1 == outcome.blocks
+    assert 0 == outcome.blocks
     assert world.value(name) is None
     assert (1 if owner else 0) == len(world.blocks()) == len(world.affinities())
     # The block may become the host's before its affinity goes.

@@ -4,6 +4,7 @@ import pytest
 
 from poolmgr.cidr import parse_address
 from poolmgr.core import among
+from poolmgr.core.request import Sticky
 from poolmgr.errors import NoMatchingPoolError, PoolExhaustedError
 from tests.support.world import World, add, claimed_elsewhere, delete
 
@@ -99,3 +100,21 @@ def test_the_gateway_is_no_candidate():
 
     assert ["10.0.0.2"] == world.addresses(asking("c1", "10.0.0.1-10.0.0.3"))
     assert isinstance(world.refusal(asking("c2", "10.0.0.1")), PoolExhaustedError)
+
+
+def test_a_sticky_address_whose_retention_is_over_is_free(world):
+    owner = Sticky(namespace="ns", identity="web-0", retention_s=10)
+    world.addresses(asking("c1", "10.0.0.9", sticky=owner))
+    world.ask(delete("c1"))
+    world.now_ns += 11 * 1_000_000_000
+
+    assert ["10.0.0.9"] == world.addresses(asking("c2", "10.0.0.9"))
+    assert () == world.findings()
+
+
+def test_a_huge_reserved_range_is_refused_without_looking_at_all_of_it():
+    world = World().pool("p6", "fd00::/64").reserve("r", "fd00::/64")
+
+    assert isinstance(
+        world.refusal(asking("c1", "fd00::-fd00::ffff:ffff:ffff:ffff")), PoolExhaustedError
+    )

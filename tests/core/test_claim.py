@@ -348,3 +348,31 @@ def test_a_strayed_block_goes_only_while_it_is_empty(world):
     world.addresses(add_ip("late", "10.0.0.1"))
 
     assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+
+
+@pytest.mark.parametrize("state", ["pending", "pendingDeletion"])
+def test_a_claim_confirms_what_was_left_half_way(state):
+    world = World().pool("p4", "10.0.0.0/26")
+    key = "/calico/ipam/v2/host/node-a/ipv4/block/10.0.0.0-26"
+    world.put(key, f'{{"state":"{state}","deleted":false}}'.encode())
+
+    world.addresses(add_ip("c1", "10.0.0.5"))
+
+    assert ["confirmed"] == list(world.affinities().values())
+    assert () == world.findings()
+
+
+@pytest.mark.parametrize("state", ["pending", "pendingDeletion", None])
+def test_a_named_address_in_a_block_of_ones_own_repairs_its_affinity(state):
+    world = World().pool("p4", "10.0.0.0/26")
+    world.addresses(add("c1"))
+    key = "/calico/ipam/v2/" + next(iter(world.affinities()))
+    if state is None:
+        world.remove(key)
+    else:
+        world.put(key, f'{{"state":"{state}","deleted":false}}'.encode())
+
+    world.addresses(add_ip("c2", "10.0.0.5"))
+
+    assert ["confirmed"] == list(world.affinities().values())
+    assert () == world.findings()

@@ -296,11 +296,11 @@ def test_a_forgotten_block_was_full_unless_the_draft_writes_it():
 
 def test_a_spent_block_is_noted_for_the_whole_batch():
     subject = draft(FULL_KEY)
-    before = subject.is_spent(KEY)
+    before = subject.is_spent(KEY, BLOCK.affinity)
 
     subject.fork().note_spent(KEY)
 
-    assert (False, True) == (before, subject.is_spent(KEY))
+    assert (False, True) == (before, subject.is_spent(KEY, BLOCK.affinity))
 
 
 @pytest.mark.parametrize(("block", "spent"), [(BLOCK, False), (FULL, True)])
@@ -310,8 +310,9 @@ def test_a_block_that_the_draft_writes_is_spent_as_it_writes_it(block, spent):
 
     subject.note_spent(KEY)
 
-    assert spent == subject.is_spent(KEY)
-    assert not draft(FULL_KEY).is_spent(KEY)
+    assert spent == subject.is_spent(KEY, BLOCK.affinity)
+    assert not subject.is_spent(KEY, "host:another")
+    assert not draft(FULL_KEY).is_spent(KEY, BLOCK.affinity)
 
 
 def test_the_blocks_that_are_written_inside_a_network_are_told():

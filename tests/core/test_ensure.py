@@ -4,10 +4,10 @@ import pytest
 
 from poolmgr.cidr import parse_network, walk_blocks
 from poolmgr.core import records
-from poolmgr.core.block import HostReserved
+from poolmgr.core.block import HostReserved, release
 from poolmgr.core.outcome import BlocksEnsured
 from poolmgr.core.request import AutoAssign, EnsureBlock
-from poolmgr.errors import NoMatchingPoolError, PoolExhaustedError
+from poolmgr.errors import InvalidRequestError, NoMatchingPoolError, PoolExhaustedError
 from tests.support.world import World, add, claimed_elsewhere
 
 NONE = HostReserved(first=0, last=0, handle="")
@@ -196,3 +196,44 @@ def test_two_hosts_never_ensure_the_same_block(world):
         claimed_elsewhere(world, walk()[0], "node-c")
 
     assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+
+
+def test_an_old_empty_block_of_another_host_is_taken_over_when_none_is_left():
+    world = World().pool("p4", "10.0.0.0/30", blockSize=30)
+    claimed_elsewhere(world, "10.0.0.0/30", "node-b", full=False)
+    world.now_ns += 61 * 1_000_000_000
+
+    outcome = world.ask(
+        EnsureBlock(host="node-a", reserved={4: HostReserved(first=0, last=0, handle="h")})
+    )
+
+    assert {4: parse_network("10.0.0.0/30")} == outcome.blocks
+    assert ["host/node-a/ipv4/block/10.0.0.0-30"] == list(world.affinities())
+    assert () == world.findings()
+
+
+def test_a_block_whose_affinity_was_lost_is_found_again():
+    world = World().pool("p4", "10.0.0.0/30", blockSize=30)
+    claimed_elsewhere(world, "10.0.0.0/30", "node-a")
+    world.remove("/calico/ipam/v2/host/node-a/ipv4/block/10.0.0.0-30")
+    block = world.blocks()["10.0.0.0/30"]
+    free = release(block, [3], now_ns=1, cooldown_s=0, bump=False)
+    world.put(records.block_key(block.cidr), records.encode_block(free))
+
+    outcome = world.ask(
+        EnsureBlock(host="node-a", reserved={4: HostReserved(first=0, last=0, handle="h")})
+    )
+
+    assert {4: block.cidr} == outcome.blocks
+    assert ["host/node-a/ipv4/block/10.0.0.0-30"] == list(world.affinities())
+
+
+@pytest.mark.parametrize("ends", [(-1, 0), (0, -1)])
+def test_a_negative_number_of_kept_addresses_is_refused(ends):
+    world = World().pool("p4", "10.0.0.0/26")
+    kept = HostReserved(first=ends[0], last=ends[1], handle="h")
+
+    assert isinstance(
+        world.refusal(EnsureBlock(host="node-a", reserved={4: kept})), InvalidRequestError
+    )
+    assert {} == world.blocks()

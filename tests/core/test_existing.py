@@ -351,3 +351,37 @@ def test_a_block_that_the_batch_has_just_claimed_is_borrowed_from(world, narrow)
     assert [first, first + 1] == [o.allocations[0].address for o in outcomes]
     assert "host:node-a" == world.blocks()[last].affinity
     assert () == world.findings()
+
+
+# What must not be taken over
+
+
+def test_reserved_blocks_are_not_taken_over_while_others_have_room():
+    world = World().pool("p4", "10.0.0.0/22", blockSize=30).reserve("r", "10.0.0.0/28")
+    for number in range(256):
+        empty = number < 4
+        claimed_elsewhere(
+            world, f"10.0.{number // 64}.{number % 64 * 4}/30", "node-b", full=not empty
+        )
+    world.now_ns += 2 * existing.RECLAIM_AGE_NS
+
+    assert isinstance(world.refusal(add("c1")), PoolExhaustedError)
+    assert not [key for key in world.affinities() if "node-a" in key]
+
+
+@pytest.mark.parametrize("owner", ["", "host:", "garbage", "host:a/b"])
+def test_an_empty_block_of_an_owner_that_nobody_understands_is_only_borrowed_from(owner):
+    world = World().pool("p4", "10.0.0.0/30", blockSize=30)
+    block = new_block(parse_network("10.0.0.0/30"), owner, 1)
+    world.put(records.block_key(block.cidr), records.encode_block(block))
+
+    assert ["10.0.0.0"] == world.addresses(add("c1"))
+    assert owner == world.blocks()["10.0.0.0/30"].affinity
+
+
+def test_a_block_of_another_host_that_nobody_can_read_is_passed_over():
+    world = World().pool("p4", "10.0.0.0/29", blockSize=30)
+    world.put("/calico/ipam/v2/assignment/ipv4/block/10.0.0.0-30", b'{"cidr":"10.0.0.0/30"}')
+    claimed_elsewhere(world, "10.0.0.4/30", "node-b", full=False)
+
+    assert ["10.0.0.4"] == world.addresses(add("c1"))

@@ -14,6 +14,7 @@ from poolmgr.errors import (
     AttachmentDeletedError,
     InvalidRequestError,
     NoMatchingPoolError,
+    RefusedError,
 )
 from tests.support.world import World, add, add_ip, attachment, delete
 
@@ -196,8 +197,8 @@ def test_more_than_a_handle_may_ever_hold_is_refused(world, before, count, cap):
     outcome = world.ask(ask_for(count, cap))
 
     assert () == outcome.allocations
-    assert isinstance(outcome.shortfall[4], AddressInUseError)
-    assert f"a handle may hold {cap} per family" in str(outcome.shortfall[4])
+    assert isinstance(outcome.shortfall[4], AddressInUseError if before else RefusedError)
+    assert f"may hold {cap} per family" in str(outcome.shortfall[4])
 
 
 def test_a_named_address_that_the_handle_holds_is_a_success_again(world):

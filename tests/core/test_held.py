@@ -141,12 +141,17 @@ def test_who_holds_nothing_makes_nothing_to_compare():
 
 
 def test_an_address_that_no_pool_contains_any_more_stays_its_owners():
-    policy = LinkPolicy(main=MainPlugin.PTP)
-
-    (found,) = held_by(draft(SECOND, pools=()), ETH0.handle, ETH0, policy)
+    (found,) = held_by(draft(SECOND, pools=()), ETH0.handle, ETH0, LinkPolicy())
 
     assert ("fd00::1", "") == (str(found.address), found.pool)
     assert 128 == found.link.prefix_length
+
+
+def test_an_address_that_no_pool_contains_any_more_does_not_answer_a_plugin_with_a_gateway():
+    policy = LinkPolicy(main=MainPlugin.PTP)
+
+    with pytest.raises(NoMatchingPoolError, match="no pool around block"):
+        held_by(draft(SECOND, pools=()), ETH0.handle, ETH0, policy)
 
 
 def test_an_address_of_a_pool_that_the_plugin_cannot_use_any_more_stays_its_owners():

@@ -317,3 +317,15 @@ def test_large_blocks_are_released_a_few_at_a_time():
     assert sorted(held) == sorted(texts(outcome.released))
     assert 4 == world.commits
     assert () == world.findings()
+
+
+def test_a_mismatch_leaves_its_block_alone_however_many_addresses_are_released():
+    world = World().pool("p4", "10.0.0.0/25", blockSize=25)
+    world.ask(AutoAssign(host="node-a", handle="h", count={4: 128}))
+    good = [Release(address=parse_address(f"10.0.0.{n}"), handle="h") for n in range(120)]
+    bad = Release(address=parse_address("10.0.0.125"), handle="other")
+
+    outcome = world.ask(ReleaseIPs(releases=(*good, bad)))
+
+    assert () == outcome.released
+    assert [StaleReleaseError] == [type(error) for error in outcome.errors]

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 
 from poolmgr.core import records
-from poolmgr.core.link import LinkPolicy
+from poolmgr.core.link import LinkPolicy, MainPlugin
 from poolmgr.core.request import (
     AutoAssign,
     CollectGarbage,
     HeldBy,
     Release,
+    ReleaseAffinities,
     ReleaseByHandle,
     ReleaseIPs,
     Sticky,
@@ -140,18 +141,6 @@ def test_a_rolling_update_takes_the_next_slot_and_then_those_that_were_left(worl
 
     assert first == reused
     assert 3 == len({first, second, third})
-    assert sound(world)
-
-
-def test_a_slot_whose_holder_is_known_to_be_gone_is_free_and_no_other_is(world):
-    (first,), (second,) = (world.addresses(slot(f"c{n}", f"old-{n}")) for n in range(2))
-
-    (third,) = world.addresses(
-        sticky("c2", replace(POOLED, holder="new", gone=frozenset({"old-1"})))
-    )
-
-    assert second == third
-    assert [first] == [str(a.address) for a in held(world, "c0")]
     assert sound(world)
 
 
@@ -336,3 +325,136 @@ def test_what_expires_depends_on_the_cooldown(world):
     plan, _ = world.decide([CollectGarbage(host="node-a", network="net1", valid=frozenset())])
 
     assert records.CONFIG_KEY in plan.txn.expect
+
+
+# Addresses of the living
+
+
+def test_who_was_released_by_an_operator_does_not_take_the_next_ones_slot(world):
+    world.addresses(slot("c1", "w1"))
+    (mine,) = held(world, "c1")
+    world.ask(ReleaseIPs(releases=(Release(address=mine.address),)))
+    (theirs,) = world.addresses(slot("c2", "w2"))
+
+    (again,) = world.addresses(slot("c1", "w1"))
+
+    assert theirs != again
+    assert [theirs] == [str(a.address) for a in held(world, "c2")]
+    assert [again] == [str(a.address) for a in held(world, "c1")]
+    assert sound(world)
+
+
+def test_a_del_with_the_legacy_handle_of_another_pod_frees_nothing(world):
+    (mine,) = world.addresses(slot("c1", "w1"))
+
+    at = attachment("evil")
+    world.ask(
+        ReleaseByHandle(
+            handles=(at.handle, "net1.sticky.shop.web"), attachment=at, host="node-a"
+        )
+    )
+
+    assert [mine] == [str(a.address) for a in held(world, "c1")]
+    assert sound(world)
+
+
+def test_a_container_named_like_an_owner_has_an_address_of_its_own(world):
+    (mine,) = world.addresses(slot("c1", "w1"))
+    (other,) = world.addresses(add("sticky.shop.web"))
+    (second,) = world.addresses(slot("c2", "w2"))
+
+    assert 3 == len({mine, other, second})
+    assert sound(world)
+
+
+def test_the_same_the_other_way_round(world):
+    (other,) = world.addresses(add("sticky.shop.web"))
+    (mine,) = world.addresses(slot("c1", "w1"))
+
+    assert mine != other
+    world.ask(delete("sticky.shop.web"))
+    assert [mine] == [str(a.address) for a in held(world, "c1")]
+    assert sound(world)
+
+
+def test_an_attachment_changes_neither_owner_nor_kind(world):
+    world.addresses(sticky("c1"))
+    world.addresses(add("c2"))
+
+    assert isinstance(world.refusal(slot("c1", "w1")), AddressInUseError)
+    assert isinstance(
+        world.refusal(sticky("c2", replace(WEB_0, identity="x"))), AddressInUseError
+    )
+    assert sound(world)
+
+
+def test_asked_again_without_the_annotation_it_holds_what_it_holds(world):
+    first = world.addresses(sticky("c1"))
+
+    assert first == world.addresses(add("c1"))
+    assert 1 == len(world.handles())
+
+
+def test_a_family_that_is_not_asked_for_any_more_is_kept_for_the_owner(world):
+    both = world.addresses(sticky("c1", families=(4, 6)))
+    world.ask(delete("c1"))
+
+    assert both[:1] == world.addresses(sticky("c2", families=(4,)))
+    world.ask(delete("c2"))
+    assert both == world.addresses(sticky("c3", families=(4, 6)))
+    assert both[1:] == world.addresses(sticky("c4", families=(6,)))
+    assert both[1:] == [str(a.address) for a in held(world, "c4")]
+    assert sound(world)
+
+
+def test_under_strict_affinity_the_end_of_its_retention_frees_the_owner(world):
+    world.configure(strict_affinity=True)
+    world.addresses(sticky("c1", replace(WEB_0, retention_s=3600)))
+    world.ask(delete("c1"))
+    world.now_ns += 2 * 3600 * 1_000_000_000
+
+    assert world.addresses(sticky("c2", host="node-b"))
+    assert sound(world)
+
+
+def test_under_strict_affinity_slots_of_other_nodes_are_passed_over(world):
+    world.configure(strict_affinity=True)
+    world.addresses(slot("c1", "w1"))
+    world.ask(delete("c1"))
+
+    assert world.addresses(slot("c2", "w2", host="node-b"))
+    assert sound(world)
+
+
+def test_what_expires_in_a_block_of_nobody_takes_the_block_along():
+    world = World().pool("p4", "10.0.0.0/30", blockSize=30).configure(strict_affinity=True)
+    world.addresses(sticky("c1", replace(WEB_0, retention_s=10)))
+    world.ask(delete("c1"))
+    world.ask(ReleaseAffinities(host="node-a", forget_host=True))
+    world.now_ns += 11 * 1_000_000_000
+
+    world.ask(CollectGarbage(host="node-a", network="net1", valid=frozenset()))
+
+    assert {} == world.blocks()
+    assert ["10.0.0.0"] == world.addresses(add("c2", host="node-b"))
+
+
+def test_a_bridge_takes_no_kept_address_of_a_second_pool():
+    gateway = {"link": LinkPolicy(main=MainPlugin.BRIDGE_GATEWAY)}
+    world = World().pool("pa", "10.1.0.0/24").pool("pb", "10.2.0.0/24")
+    world.addresses(sticky("c1", pools={4: ("pa",)}, **gateway))
+    world.addresses(add("c2", host="node-b", pools={4: ("pb",)}, **gateway))
+    world.ask(delete("c1"))
+
+    refused = world.refusal(sticky("c3", host="node-b", **gateway))
+
+    assert isinstance(refused, NoMatchingPoolError)
+
+
+def test_a_kept_address_that_nobody_holds_does_not_bind_a_bridge():
+    gateway = {"link": LinkPolicy(main=MainPlugin.BRIDGE_GATEWAY)}
+    world = World().pool("pa", "10.1.0.0/24").pool("pb", "10.2.0.0/24")
+    world.addresses(sticky("c1", pools={4: ("pa",)}, **gateway))
+    world.ask(delete("c1"))
+
+    assert world.addresses(add("c2", pools={4: ("pb",)}, **gateway))
