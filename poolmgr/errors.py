@@ -149,7 +149,10 @@ class AttachmentDeletedError(RefusedError):
     """
 
     def __init__(self, attachment: str) -> None:
-        super().__init__(f"attachment {attachment} was deleted meanwhile; nothing was assigned")
+        super().__init__(
+            f"attachment {attachment} was deleted meanwhile, or so many others that nobody "
+            "knows; nothing was assigned"
+        )
 
 
 class CheckFailedError(RefusedError):

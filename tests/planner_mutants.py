@@ -229,8 +229,8 @@ BLOCKS = (
     Mutant(
         name="reclaimed-in-use",
         path=EXISTING,
-        old="or block.affinity == who.owner or not block.empty:",
-        new="or block.affinity == who.owner:",
+        old="if block.affinity == who.owner or not block.empty:",
+        new="if block.affinity == who.owner:",
         node=P9,
         slow=True,
     ),

@@ -233,9 +233,10 @@ class Changes:
             revision = committed.revision
         try:
             time.sleep(min(_DISABLE_PAUSE_S, self._session.left_s))
-            request = ReleaseAffinities(cidr=pool.spec.cidr)
-            timeout_s = self._session.left_s
-            IPAM(self._session.store).release_affinities(request, timeout_s=timeout_s)
+            for kind in ("host", "virtual"):
+                request = ReleaseAffinities(cidr=pool.spec.cidr, kind=kind)
+                timeout_s = self._session.left_s
+                IPAM(self._session.store).release_affinities(request, timeout_s=timeout_s)
             return self._delete(self._look(seen.target), revision)
         except (PoolmgrError, KeyboardInterrupt):
             warn(f"{seen.target.ref} is disabled, but not deleted; delete it again")

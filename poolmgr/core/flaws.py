@@ -60,7 +60,8 @@ CAUSES: Mapping[Flaw, Cause] = {
     ),
     Flaw.BLOCK_WITHOUT_AFFINITY: Cause(
         "somebody who deleted the affinity by hand",
-        "the host's next claim of the block writes the affinity",
+        "the host writes the affinity when it comes back to the block, at the latest once its "
+        "pools are full",
     ),
     Flaw.HANDLE_WITHOUT_ADDRESS: Cause(
         _COUNTED_AHEAD, "delete the handle if its revision stays the same for minutes"

@@ -132,6 +132,8 @@ def _take(
     Raises:
         Missing: The first request of a batch must know more.
     """
+    if not first and isinstance(request, (ReleaseAffinities, CollectGarbage)):
+        return None  # they go by lists that do not have what the batch has just written
     fork = draft.fork()
     try:
         answer = _plan_one(fork, request)

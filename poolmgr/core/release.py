@@ -8,7 +8,7 @@ Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle):
    passes over the address instead.
 2. An empty block goes when it belongs to nobody, and stays with its host otherwise, unless the
    pool that contains it no longer selects the host: then the release that empties it takes
-   block and affinity away.
+   block and affinity away. A DEL does so for blocks of its own node only.
 3. A handle loses exactly what was freed; see core/handle.py for the surplus that Calico leaves.
 4. Every DEL rewrites the session key of its node, also when it finds nothing: see
    core/session.py.
@@ -133,7 +133,8 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
         handles = Counter(a.owner for n in owned if (a := block.attribute_at(n)) and a.owner)
         draft.need(*(records.handle_key(handle) for handle in handles))
         freed += [address_at(cidr, n) for n in owned]
-        free(draft, block, owned, host="", bump=True)
+        kind, _, host = (block.affinity or "").partition(":")
+        free(draft, block, owned, host=host if kind == "host" else "", bump=True)
         for handle, count in handles.items():
             count_down(draft, handle, cidr, count)
     answer = Released(

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from poolmgr.api import IPPool
-from poolmgr.cni import direct, host
+from poolmgr.cni import direct, host, verbs
 from poolmgr.cni.result import version_text
 from poolmgr.core import records
 from tests.support.kube_api import Fault, KubeApi
@@ -33,6 +34,14 @@ CLIENTS = (
     "poolmgr.ipam",
     "poolmgr.store.etcd",
 )
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """`main` gives Ctrl-C to the system; the tests keep theirs."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def netconf(endpoint="127.0.0.1:1", **keys):
@@ -302,7 +311,10 @@ def test_a_node_that_kubernetes_does_not_have_is_warned_of(endpoint, raw, server
     status, _ = run(netconf(endpoint, **api), **API_ARGS)
 
     assert 0 == status
-    assert ["Kubernetes has no node elsewhere; its labels are those stored"] == caplog.messages
+    assert [
+        "Kubernetes has no node elsewhere; its labels are those stored; write the name that "
+        "Kubernetes has for this node as kubernetes.node_name"
+    ] == caplog.messages
 
 
 def test_an_api_that_is_down_is_try_again(endpoint, raw):
@@ -586,3 +598,114 @@ def test_main_asks_whether_its_parent_lives(in_process, monkeypatch):
         direct.main()
 
     assert asked == [True]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"cni.projectcalico.org/ipAddrs": "garbage"},
+        {"cni.projectcalico.org/ipAddrsNoIpam": '["10.9.0.9"]'},
+        {"cni.projectcalico.org/ipFamilies": '["IPv6"]'},
+        {"ipam.poolmgr.io/unknown": "x"},
+        {"ipam.poolmgr.io/sticky": "other"},
+    ],
+)
+def test_a_check_does_not_mind_annotations_that_came_later(later, endpoint):
+    result = run(annotated(endpoint, {}), **POD_ARGS)[1]
+    conf = {**annotated(endpoint, later), "prevResult": result}
+
+    assert run(conf, CNI_COMMAND="CHECK", **POD_ARGS) == (0, None)
+
+
+def test_a_check_asks_the_store_alone(endpoint, server, api):
+    server.put("pods", "web-0", namespace="fresh", annotations={})
+    conf = netconf(endpoint, **api)
+    result = run(conf, **API_ARGS)[1]
+    server.fault, asked = Fault.HANG, len(server.requests)
+    other = {"ips": [{"address": "10.0.0.250/24"}]}
+
+    checked = run({**conf, "prevResult": result}, CNI_COMMAND="CHECK", **API_ARGS)
+    failed = run({**conf, "prevResult": other}, CNI_COMMAND="CHECK", **API_ARGS)
+
+    assert ((0, None), 107) == (checked, failed[1]["code"])
+    assert asked == len(server.requests)
+
+
+@pytest.mark.parametrize("told_by", ["runtime", "api"])
+def test_a_check_of_addresses_past_ipam(told_by, endpoint, server, api):
+    said = {"cni.projectcalico.org/ipAddrsNoIpam": '["10.9.0.9"]'}
+    if told_by == "runtime":
+        conf = annotated(endpoint, said)
+    else:
+        server.put("pods", "web-0", namespace="fresh", annotations=said)
+        conf = netconf(endpoint, **api)
+    conf["feature_control"] = {"ip_addrs_no_ipam": True}
+    result = run(conf, **API_ARGS)[1]
+
+    checked = run({**conf, "prevResult": result}, CNI_COMMAND="CHECK", **API_ARGS)
+
+    assert ([{"address": "10.9.0.9/32"}], (0, None)) == (result["ips"], checked)
+
+
+def test_a_check_whose_families_an_annotation_chose(endpoint, raw):
+    spec = {"cidr": "fd00::/120", "blockSize": 124}
+    raw.put(*stored_resource("ippools", "IPPool", "six", spec))
+    conf = annotated(endpoint, {"cni.projectcalico.org/ipFamilies": '["IPv6"]'})
+    result = run(conf)[1]
+    later = {**annotated(endpoint, {}), "prevResult": result}
+
+    assert run(later, CNI_COMMAND="CHECK") == (0, None)
+    run(conf, CNI_COMMAND="DEL")
+    assert run(later, CNI_COMMAND="CHECK")[1]["code"] == 107
+
+
+@pytest.mark.parametrize(("began_s_ago", "given_s"), [(0, 1.0), (9.6, 0.4), (9.95, None)])
+def test_storing_the_labels_of_the_node_has_what_time_the_add_left(
+    began_s_ago, given_s, monkeypatch
+):
+    given = []
+    monkeypatch.setattr("poolmgr.nodes.label_node", lambda *args: given.append(args[-1]))
+    began = time.monotonic() - began_s_ago
+
+    direct._label("node-a", {}, None, deadline=began + 10)
+
+    assert given == ([] if given_s is None else [pytest.approx(given_s, abs=0.05)])
+
+
+def test_a_slow_add_leaves_less_time_for_the_labels(endpoint, api, monkeypatch):
+    given, real = [], verbs.add
+
+    def slow(*args, **keys):
+        time.sleep(0.3)
+        return real(*args, **keys)
+
+    monkeypatch.setattr(verbs, "add", slow)
+    monkeypatch.setattr("poolmgr.nodes.label_node", lambda *args: given.append(args[-1]))
+    raw = json.dumps(netconf(endpoint, **api)).encode()
+    direct.run(
+        {**ENV, **API_ARGS}, lambda: raw, started=time.monotonic() - 9.0, alive=lambda: True
+    )
+
+    assert [True] == [each < 0.7 for each in given]
+
+
+def test_a_name_that_no_node_of_kubernetes_can_have_is_refused_with_the_remedy(endpoint, api):
+    status, error = run(netconf(endpoint, **{**api, "nodename": "Node_A"}), **API_ARGS)
+
+    assert (status, error["code"]) == (1, 7)
+    assert (
+        "write the name that Kubernetes has for this node as kubernetes.node_name"
+        in (error["msg"])
+    )
+
+
+def test_status_judges_by_the_labels_that_an_add_would_have(endpoint, raw, server, api):
+    spec = {"cidr": "10.0.0.0/24", "blockSize": 28, "nodeSelector": "rack == 'r1'"}
+    raw.put(*stored_resource("ippools", "IPPool", "four", spec))
+    conf = netconf(endpoint, **api, cniVersion="1.1.0")
+
+    assert run(conf, CNI_COMMAND="STATUS") == (0, None)
+    server.put("nodes", NODE, labels={"rack": "r2"})
+    assert run(conf, CNI_COMMAND="STATUS")[1]["code"] == 50
+    server.fault = Fault.ERROR
+    assert run(conf, CNI_COMMAND="STATUS") == (0, None)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from poolmgr.cidr import parse_network, walk_blocks
-from poolmgr.core import assign, claim, existing, records
+from poolmgr.core import claim, existing, records, search
 from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkPolicy, MainPlugin
 from poolmgr.errors import AddressInUseError, PoolExhaustedError
 from tests.support.world import World, add, add_ip, claimed_elsewhere, delete
@@ -318,7 +318,7 @@ def test_a_stale_affinity_in_a_strayed_pool_goes_alone(world, owner):
 
 
 def test_one_assignment_looks_at_a_few_strayed_blocks_only(world, monkeypatch):
-    monkeypatch.setattr(assign, "STRAYS", 2)
+    monkeypatch.setattr(search, "STRAYS", 2)
     strayed(world, pools=3)
     for number in range(3):
         world.ask(delete(f"s{number}", host="node-z"))
