@@ -104,10 +104,14 @@ def _targets(conf: Path, cache_dir: Path | None) -> list[_Target]:
         default = runtime.MULTUS_CACHE_DIR if network.delegated_by else runtime.CACHE_DIR
         for plugin in network.plugins:
             if plugin.is_ours:
-                call = plugin.call(wishes=False)
+                try:
+                    call = plugin.call(wishes=False)
+                    node = node_name(call.naming)
+                except InvalidRequestError as error:
+                    raise InvalidRequestError(f"{conf}: {error}") from error
                 target = _Target(
                     network=network.name,
-                    node=node_name(call.naming),
+                    node=node,
                     etcd=call.etcd,
                     cache_dir=cache_dir or Path(default),
                 )
@@ -146,10 +150,17 @@ def _attachments(target: _Target, *, after_reboot: bool) -> list[runtime.Cached]
     return found
 
 
+def _content(file: Path) -> bytes:
+    """Read a file; one that is no regular file may have no end, or nobody who writes it."""
+    if file.exists() and not file.is_file():
+        raise InvalidRequestError("it is not a regular file")
+    return file.read_bytes()
+
+
 def _cached(file: Path) -> runtime.Cached | None:
     """Read one; None = it was deleted just now, after its attachment."""
     try:
-        return runtime.cached(file.name, file.read_bytes())
+        return runtime.cached(file.name, _content(file))
     except FileNotFoundError:
         return None
     except (OSError, InvalidRequestError) as error:

@@ -44,6 +44,7 @@ class _Importer:
 
     Attributes:
         ours: Addresses of this run and their networks: a dry run finds none of them stored.
+        given: Handle, interface and family -> address, of this run, for the same reason.
     """
 
     session: Session
@@ -51,6 +52,7 @@ class _Importer:
     node: str
     dry_run: bool
     ours: dict[IPAddress, str]
+    given: dict[tuple[str, str, int], IPAddress]
 
     def bring_in(self, network: str, each: Lease) -> _Fate:
         """
@@ -74,6 +76,7 @@ class _Importer:
                 network=network, container=each.container, interface=each.interface
             )
             attributes |= {"network": network, "interface": each.interface}
+            self._check_first(handle, each)
         request = AssignIP(
             addresses=(each.address,),
             host=self.node,
@@ -83,7 +86,16 @@ class _Importer:
         )
         self.ipam.assign_ip(request, timeout_s=self.session.left_s)
         self.ours[each.address] = network
+        self.given[handle, each.interface, each.address.version] = each.address
         return _Fate.IMPORTABLE if self.dry_run else _Fate.IMPORTED
+
+    def _check_first(self, handle: str, each: Lease) -> None:
+        """Refuse a second address of a family; one without interface is any interface's."""
+        for interface in (each.interface, ""):
+            first = self.given.get((handle, interface, each.address.version))
+            if first is not None:
+                note = f"the same interface asks for {each.address}"
+                raise AddressInUseError(str(first), handle, note=note)
 
     def _owner_of(self, address: IPAddress) -> Owner | None:
         try:
@@ -117,7 +129,7 @@ def import_leases(
     """
     found = {old: _files(data_dir / old) for old in networks}
     store = Rehearsal(session.store) if dry_run else session.store
-    importer = _Importer(session, IPAM(store), node, dry_run, {})
+    importer = _Importer(session, IPAM(store), node, dry_run, {}, {})
     counts: Counter[_Fate] = Counter()
     for old, files in found.items():
         for file, raw in files:

@@ -11,7 +11,8 @@ from poolctl.report import advice, exit_code, say, warn
 from poolmgr.api import IPPool
 from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, network, ordinal_of
-from poolmgr.core.block import Block
+from poolmgr.core.block import Attribute, Block, rfc3339, time_ns
+from poolmgr.core.held import is_sticky
 from poolmgr.core.pools import pool_of
 from poolmgr.core.records import block_key, decode_block, resource_range
 from poolmgr.core.txn import Fetch, Range, Reading
@@ -80,7 +81,7 @@ def _show_in_block(block: Block, address: IPAddress, pools: list[IPPool]) -> Non
     pool = pool_of(pools, address, enabled=False)
     number = block.sequence_numbers.get(ordinal_of(block.cidr, address))
     affinity = f"of {block.affinity}" if block.affinity else "of no host"
-    say(f"IP {address} is in use")
+    say(f"IP {address} {_state(owner)}")
     say(f"Handle ID: {owner.owner or '<none>'}")
     say(f"Block: {block.cidr}, {affinity}")
     say(f"Pool: {f'{pool.metadata.name}, {pool.spec.cidr}' if pool else '<none>'}")
@@ -88,6 +89,25 @@ def _show_in_block(block: Block, address: IPAddress, pools: list[IPPool]) -> Non
     _show_attributes("Attributes", owner.secondary)
     if owner.alternate:
         _show_attributes("Alternate attributes", owner.alternate)
+
+
+def _state(owner: Attribute) -> str:
+    """Say whether somebody uses an address that is assigned, or it is only kept for him."""
+    attributes = owner.secondary
+    if not is_sticky(owner) or attributes.get("container"):
+        return "is in use"
+    return f"is kept for {attributes.get('identity', 'nobody knows whom')} {_until(attributes)}"
+
+
+def _until(attributes: Mapping[str, str]) -> str:
+    retention = attributes.get("retention", "")
+    since_ns = time_ns(attributes.get("released-at", ""))
+    if since_ns is None or not retention.isdecimal():
+        return "for ever"
+    try:
+        return f"until {rfc3339(since_ns + int(retention) * 1_000_000_000)}"
+    except (ValueError, OverflowError):  # beyond the calendar
+        return "for ever"
 
 
 def _show_attributes(title: str, attributes: Mapping[str, str]) -> None:

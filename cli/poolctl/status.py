@@ -17,13 +17,11 @@ from pathlib import Path
 
 from poolctl.config import Session
 from poolctl.report import advice
-from poolmgr.api import IPPool, Node
+from poolmgr.api import IPPool
 from poolmgr.cni import runtime
 from poolmgr.cni.host import node_name
-from poolmgr.cni.netconf import Call
-from poolmgr.core import records
+from poolmgr.cni.status import supply
 from poolmgr.core.pools import Criteria, select
-from poolmgr.core.txn import Fetch
 from poolmgr.errors import (
     CorruptStateError,
     InvalidRequestError,
@@ -31,7 +29,6 @@ from poolmgr.errors import (
     PoolmgrError,
 )
 
-_POOLS = records.resource_range(IPPool.plural)
 _READ_S = 5.0
 
 
@@ -152,7 +149,13 @@ def _files(status: Status) -> Iterator[Path]:
         )
         return
     for file in files:
-        if file.suffix in runtime.CONF_SUFFIXES and not file.is_dir():
+        if file.suffix not in runtime.CONF_SUFFIXES or file.is_dir():
+            continue
+        if file.exists() and not file.is_file():
+            status.problems.append(
+                f"{file.name} is not a regular file, so runtimes may wait for it; remove it"
+            )
+        else:
             yield file
 
 
@@ -221,48 +224,22 @@ def _served(
             ("kubernetes", call.kubernetes is not None),
         )
         seen = replace(seen, annotations=tuple(name for name, open_ in ways if open_))
-        kubeconfig = (call.kubernetes or {}).get("kubeconfig")
-        if kubeconfig and not os.access(kubeconfig, os.R_OK):
-            problems.append(
-                f"kubernetes.kubeconfig {kubeconfig} is not readable, so no pod gets an "
-                "address; put the file there, or remove the key"
-            )
         seen = replace(seen, node=node_name(call.naming))
         asked = session.following(call.etcd)
-        verdicts = list(_pools(asked, seen.node, call))
-        seen = replace(seen, serving=tuple(each for each, _ in verdicts))
-        problems += [problem for _, problem in verdicts if problem]
+        found = supply(call, seen.node, asked.store, timeout_s=min(_READ_S, asked.left_s))
+        if found.unanswered is not None:
+            problems.append(
+                f"no pod gets an address, and which nodeSelectors match is not known: "
+                f"{found.unanswered}"
+            )
+        for family in call.families:
+            criteria = found.criteria(call, seen.node, family)
+            serving, problem = _serving(found.pools, criteria, found.unreadable)
+            seen = replace(seen, serving=(*seen.serving, serving))
+            problems += [problem] if problem else []
     except PoolmgrError as error:
         problems.append(f"{error}{advice(error, asked)}")
     return seen, problems
-
-
-def _pools(session: Session, node: str, call: Call) -> Iterator[tuple[Serving, str]]:
-    """Yield the verdict on all pools, and what is wrong with it, for each family wanted."""
-    key = records.resource_key(Node.plural, node)
-    fetch = Fetch(keys=frozenset({key}), ranges=frozenset({_POOLS}))
-    reading = session.store.read(fetch, timeout_s=min(_READ_S, session.left_s))
-    stored = reading.found[key]
-    labels = None
-    if stored is not None:
-        labels = records.decode_resource(Node, key, stored.value).metadata.labels
-    pools, unreadable = [], {}
-    for pool_key, found in reading.ranges[_POOLS].items:
-        try:
-            pool = records.decode_resource(IPPool, pool_key, found.value)
-        except CorruptStateError as error:
-            unreadable[pool_key.rpartition("/")[2]] = str(error)
-        else:
-            pools.append(_for_some_namespace(pool) if call.kubernetes else pool)
-    for family in call.families:
-        criteria = Criteria(
-            family=family,
-            host=node,
-            node_labels=labels,
-            requested=call.pools.get(family, ()),
-            link=call.link,
-        )
-        yield _serving(pools, criteria, unreadable)
 
 
 def _serving(
@@ -293,9 +270,3 @@ def _serving(
         why = "the network configuration names other pools"
         reasons = {**reasons, **dict.fromkeys(others, why)}
     return Serving(family=criteria.family, kept=kept, reasons=reasons), problem
-
-
-def _for_some_namespace(pool: IPPool) -> IPPool:
-    """Judge a pool for a pod whose namespace it selects, where namespaces are looked up."""
-    spec = pool.spec.model_copy(update={"namespace_selector": ""})
-    return pool.model_copy(update={"spec": spec})

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from poolmgr.cni.netconf import Call
     from poolmgr.store.port import Store
 
+_LABEL_S, _LEAST_S = 1.0, 0.1
+
 _log = logging.getLogger(__name__)
 
 
@@ -97,8 +99,7 @@ def _serve(
 
     node = node_name(call.naming)
     settings, _ = settings_from(call.etcd, environ)
-    if call.command in (Command.ADD, Command.CHECK):
-        call = _settled(call, node)
+    call = _settled(call, node)
 
     # The call is sound: only now comes what talks to etcd, most of this process's start.
     from poolmgr.cni import verbs
@@ -114,7 +115,7 @@ def _serve(
         if call.command is Command.ADD:
             result = verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
             if call.node_labels is not None:
-                _label(node, call.node_labels, store, timeout_s=left_s)
+                _label(node, call.node_labels, store, deadline=started + verbs.TIMEOUT_S)
             if text := store.warning(call):
                 _log.warning("%s", text)
             return result
@@ -132,35 +133,47 @@ def _serve(
 
 
 def _settled(call: "Call", node: str) -> "Call":
-    """Return the call with what annotations and, where configured, the Kubernetes API say."""
-    from poolmgr.cni.pod import is_looked_up, look_up
-    from poolmgr.cni.wanted import settle
+    """
+    Return an ADD with what annotations and, where configured, the Kubernetes API say.
 
+    A CHECK is about what the ADD did: of annotations only addresses past IPAM count.
+    """
+    from poolmgr.cni.netconf import Command
+    from poolmgr.cni.pod import NODE_REMEDY, api_of, is_looked_up, labels_of_node, look_up
+    from poolmgr.cni.wanted import settle
+    from poolmgr.kube.annotations import past_ipam
+
+    if call.command is Command.CHECK:
+        return replace(call, without_ipam=past_ipam(call.annotations or {}, call.gates))
+    if call.command is not Command.ADD:
+        return call
     if not is_looked_up(call):
         return settle(call)
 
-    from poolmgr.kube.client import Access, Kubernetes
-
-    name = call.kubernetes_node or node
-    api = Kubernetes(Access(**(call.kubernetes or {})))
+    api = api_of(call)
     try:
         settled = settle(call, look_up(call, api))
-        found = api.node(name)
+        labels = labels_of_node(call, node, api)
     finally:
         api.close()
-    if found is None:
-        _log.warning("Kubernetes has no node %s; its labels are those stored", name)
-        return settled
-    return replace(settled, node_labels=found.labels)
+    if labels is None:
+        name = call.kubernetes_node or node
+        _log.warning(
+            "Kubernetes has no node %s; its labels are those stored; %s", name, NODE_REMEDY
+        )
+    return replace(settled, node_labels=labels)
 
 
-def _label(node: str, labels: Mapping[str, str], store: "Store", *, timeout_s: float) -> None:
+def _label(node: str, labels: Mapping[str, str], store: "Store", *, deadline: float) -> None:
     """Give the Node resource the labels of the Kubernetes node, for whoever reads it there."""
     from poolmgr.nodes import label_node
 
+    timeout_s = min(_LABEL_S, deadline - time.monotonic())
+    if timeout_s < _LEAST_S:  # the pod waits for its answer; the next one tries again
+        return
     try:
         label_node(store, node, labels, timeout_s)
-    except PoolmgrError as error:  # the pod has its address; the next one tries again
+    except PoolmgrError as error:
         _log.warning("the labels of node %s were not stored: %s", node, error)
 
 

@@ -33,9 +33,14 @@ _GATEWAY_WORDS = ("none", "first-of-pool")
 _FLAGS = {"true": True, "false": False}
 _REASONS = {
     "string_type": "must be a string",
+    "string_unicode": "must be Unicode text",
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "mapping_type": "must be an object",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "missing": "a required key is missing",
 }
 
@@ -340,12 +345,15 @@ def read(model: type[_M], value: object, *, at: str = "") -> _M:
     shown = "" if isinstance(value, (dict, list)) else f" = {json.dumps(value):.80}"
     raise CallError(
         Code.INVALID_CONFIG,
-        f"network configuration, {path}{shown}: {_reason(first)}",
+        f"network configuration, {path}{shown}: {reason(first)}",
         field=path,
     )
 
 
-def _reason(error: ErrorDetails) -> str:
+def reason(error: ErrorDetails) -> str:
+    """Say what a value must be."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "literal_error":
+        return f"must be {error['ctx']['expected']}"
     return _REASONS.get(error["type"], error["msg"])

@@ -1,5 +1,7 @@
 """What the runtime, or the Kubernetes API, tells of the pod that an interface is for."""
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from poolmgr.cni.netconf import Call
@@ -9,10 +11,44 @@ from poolmgr.errors import InvalidRequestError
 if TYPE_CHECKING:  # most calls do without its imports
     from poolmgr.kube.client import Kubernetes
 
+_NODE_FIELD = "kubernetes.node_name"
+NODE_REMEDY = f"write the name that Kubernetes has for this node as {_NODE_FIELD}"
+
 
 def is_looked_up(call: Call) -> bool:
     """Tell whether the API is to be asked about the pod of `call`."""
     return call.kubernetes is not None and bool(call.args.pod and call.args.namespace)
+
+
+def api_of(call: Call, *, most_s: float = math.inf) -> "Kubernetes":
+    """
+    Return a client of the API that the configuration names.
+
+    Args:
+        most_s: For each call, if that is less than usual.
+
+    Raises:
+        InvalidRequestError: There is no way to ask it.
+    """
+    from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+
+    access = Access(**(call.kubernetes or {}))
+    return Kubernetes(access, timeout_s=min(TIMEOUT_S, most_s))
+
+
+def labels_of_node(call: Call, node: str, api: "Kubernetes") -> Mapping[str, str] | None:
+    """
+    Return the labels that the API has for this node; None = it knows no such node.
+
+    Raises:
+        InvalidRequestError: No node of Kubernetes can have such a name.
+        KubernetesError: It gives no answer.
+    """
+    try:
+        found = api.node(call.kubernetes_node or node)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{error}; {NODE_REMEDY}", field=_NODE_FIELD) from error
+    return None if found is None else found.labels
 
 
 def look_up(call: Call, api: "Kubernetes") -> PodView:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from poolmgr.cni.document import POD_ANNOTATIONS
+from poolmgr.cni.document import POD_ANNOTATIONS, reason
 from poolmgr.cni.netconf import Call, parse
 from poolmgr.cni.wire import Frame
 from poolmgr.errors import InvalidRequestError
@@ -243,7 +243,7 @@ def _validated(model: type[_M], value: object, where: str) -> _M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
     path = ".".join(str(step) for step in first["loc"])
-    why = "is missing" if first["type"] == "missing" else f"is wrong: {first['msg']}"
+    why = "is missing" if first["type"] == "missing" else f"is wrong: it {reason(first)}"
     raise InvalidRequestError(f"{where}: {path} {why}") from None

@@ -2,11 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from poolmgr.cidr import HOST_PREFIX, IPAddress, network
+from poolmgr.cidr import HOST_PREFIX, IPAddress, network, parse_network
 from poolmgr.cni.netconf import Call
 from poolmgr.cni.result import Json, success
 from poolmgr.core.link import Link, LinkPolicy
@@ -61,8 +61,8 @@ def add(
         if call.because:
             error.add_note(", ".join(call.because))
         raise
-    if call.warnings:
-        _log.warning("%s", "; ".join(call.warnings))
+    if warnings := (*call.warnings, *_kept_elsewhere(call, allocations)):
+        _log.warning("%s", "; ".join(warnings))
     without = tuple(_past_ipam(address, call.link) for address in call.without_ipam)
     return success(call.version, without or allocations)
 
@@ -79,6 +79,26 @@ def _allocations(
     if isinstance(request, AssignIP):
         return ipam.assign_ip(request, timeout_s=timeout_s, alive=alive).allocations
     return ipam.auto_assign(request, timeout_s=timeout_s, alive=alive).allocations
+
+
+def _kept_elsewhere(call: Call, allocations: Iterable[Allocation]) -> Iterator[str]:
+    """Name sticky addresses that are none of those which the call would choose from."""
+    for each in allocations if call.sticky is not None else ():
+        address, family = each.address, each.address.version
+        among, pools = call.among.get(family, ()), call.pools.get(family, ())
+        if among:
+            inside = any(first <= address <= last for first, last in among)  # type: ignore[operator] # one family
+        else:
+            inside = not pools or any(
+                each.pool == pool or ("/" in pool and address in parse_network(pool))
+                for pool in pools
+            )
+        if not inside:
+            yield (
+                f"{address} is kept although it lies outside of the "
+                f"{'addresses' if among else 'pools'} that are asked for; to give it up, "
+                f"delete the pod and say poolctl ipam release --ip {address}"
+            )
 
 
 def _request(call: Call, node: str, now_ns: int) -> AssignIP | AutoAssign | None:
@@ -153,6 +173,7 @@ def check(call: Call, ipam: "IPAM", *, timeout_s: float = TIMEOUT_S) -> None:
 
     Per family it must hold an address that `prevResult` has; there may be more of them in
     `prevResult`, from plugins further down the chain. Without `prevResult`, it must hold one.
+    Annotations do not count, but for addresses past IPAM: they may have changed since the ADD.
 
     Raises:
         CheckFailedError: It does not.
@@ -164,9 +185,15 @@ def check(call: Call, ipam: "IPAM", *, timeout_s: float = TIMEOUT_S) -> None:
         request = HeldBy(handle=attachment.handle, attachment=attachment)
         allocations = ipam.held_by(request, timeout_s=timeout_s).allocations
         held = {each.address for each in allocations}
+    elsewhere = call.kubernetes is not None and call.annotations is None
+    if not held and elsewhere and call.gates.ip_addrs_no_ipam and call.previous:
+        return  # only the API knew whether these are past IPAM, and a CHECK does not ask
     named = [address.version for address in call.addresses or call.without_ipam]
-    families = {*(named or call.families), *(address.version for address in held)}
-    for family in sorted(families):
+    wanted = {*(named or call.families)}
+    if held and call.previous is not None:
+        # Annotations may have asked for other families, and may have changed since.
+        wanted &= {address.version for address in call.previous}
+    for family in sorted(wanted | {address.version for address in held}):
         _check_family(attachment, held, call.previous, family)
 
 

@@ -5,16 +5,13 @@ Without the Kubernetes API nobody knows a namespace's labels. As in Calico such 
 judged as if there were none; whoever wonders why it is not used finds the reason in the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from poolmgr.api import IPPool
 from poolmgr.cni.netconf import Call
-from poolmgr.core import records
-from poolmgr.core.txn import Committed, Conflict, Fetch, Reading, Txn
-from poolmgr.errors import CorruptStateError
+from poolmgr.cni.status import POOLS, readable
+from poolmgr.core.txn import Committed, Conflict, Fetch, KeyValue, Reading, Txn
 from poolmgr.store.port import ATTEMPT_TIMEOUT_S, Store
-
-POOLS = records.resource_range("ippools")
 
 
 class Witness:
@@ -22,7 +19,7 @@ class Witness:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._pools: dict[str, bytes] = {}
+        self._pools: Sequence[tuple[str, KeyValue]] = ()
 
     def read(
         self,
@@ -34,7 +31,7 @@ class Witness:
         """See `Store.read`."""
         reading = self._store.read(fetch, timeout_s=timeout_s, revision=revision)
         if POOLS in reading.ranges:
-            self._pools = {key: found.value for key, found in reading.ranges[POOLS].items}
+            self._pools = reading.ranges[POOLS].items
         return reading
 
     def commit(self, txn: Txn, *, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Committed | Conflict:
@@ -51,7 +48,8 @@ class Witness:
         named = call.addresses or call.without_ipam
         if call.kubernetes is not None or not call.args.namespace or named or not from_any:
             return ""
-        names = [pool.metadata.name for pool in self._decoded() if _selects_namespaces(pool)]
+        pools, _ = readable(self._pools)
+        names = [pool.metadata.name for pool in pools if _selects_namespaces(pool)]
         if not names:
             return ""
         return (
@@ -59,13 +57,6 @@ class Witness:
             f"{call.args.namespace} are not known; name kubernetes.kubeconfig in the network "
             "configuration"
         )
-
-    def _decoded(self) -> Iterator[IPPool]:
-        for key, raw in self._pools.items():
-            try:
-                yield records.decode_resource(IPPool, key, raw)
-            except CorruptStateError:  # it serves nobody anyway
-                continue
 
 
 def _selects_namespaces(pool: IPPool) -> bool:

@@ -14,7 +14,7 @@ Rules:
 Source: Calico cni-plugin/pkg/k8s/k8s.go for the names and values of its annotations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeVar
 
@@ -40,6 +40,7 @@ ADDRESSES, STICKY = f"{OURS}addresses", f"{OURS}sticky"
 RETENTION = f"{OURS}sticky-retention"
 
 _POD_ONLY = (IP_ADDRS, NO_IPAM, ADDRESSES, STICKY, RETENTION)
+_CALICOS = (IP_ADDRS, NO_IPAM, FAMILIES, *POOLS.values())
 _OURS = (ADDRESSES, STICKY, RETENTION)
 _T = TypeVar("_T")
 
@@ -119,7 +120,22 @@ def wishes(
         sticky=_sticky(reader, pod_name, pod_namespace),
     )
     _check_together(reader, found, gates)
-    return replace(found, because=tuple(reader.because), warnings=_warnings(namespace))
+    return replace(
+        found,
+        because=tuple(reader.because.values()),
+        warnings=tuple(_warnings(reader, found, pod, namespace)),
+    )
+
+
+def past_ipam(pod: Mapping[str, str], gates: Gates) -> tuple[IPAddress, ...]:
+    """Return what addresses a pod that got its addresses has past IPAM."""
+    text = pod.get(NO_IPAM, "")
+    if not text or not gates.ip_addrs_no_ipam:
+        return ()
+    try:
+        return addresses_of(loads(text))
+    except ValueError:  # it would have got none
+        return ()
 
 
 class _Reader:
@@ -131,7 +147,7 @@ class _Reader:
         self._pod, self._namespace = pod, namespace
         self.interface, network = attachment.interface, attachment.network
         self._keys = f"{network}/{self.interface}", network
-        self.because: list[str] = []
+        self.because: dict[str, str] = {}
 
     def refuse_unknown(self) -> None:
         """Refuse a misspelt annotation of ours: its owner counts on it."""
@@ -142,6 +158,10 @@ class _Reader:
     def is_set(self, name: str) -> bool:
         """Tell whether the pod has the annotation, whomever it is for."""
         return bool(self._pod.get(name))
+
+    def says(self, name: str) -> bool:
+        """Tell whether an annotation said something about the attachment."""
+        return name in self.because
 
     def refuse(self, name: str, why: str) -> NoReturn:
         """Refuse the pod's annotation `name`."""
@@ -188,7 +208,7 @@ class _Reader:
         except ValueError as error:
             _refuse(name, text, str(error))
         if not silent:
-            self.because.append(f"annotation {name} = {shown(text)}")
+            self.because[name] = f"annotation {name} = {shown(text)}"
         return value
 
 
@@ -224,12 +244,27 @@ def _check_together(reader: _Reader, found: Wishes, gates: Gates) -> None:
             )
 
 
-def _warnings(namespace: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(
-        f"annotation {name} of the namespace has no effect: it is for pods"
-        for name in sorted(namespace)
-        if name in _POD_ONLY or name.startswith(OURS)
-    )
+def _warnings(
+    reader: _Reader, found: Wishes, pod: Mapping[str, str], namespace: Mapping[str, str]
+) -> Iterator[str]:
+    for name in sorted(namespace):
+        if name in _POD_ONLY or name.startswith(OURS):
+            yield f"annotation {name} of the namespace has no effect: it is for pods"
+    if found.sticky is None and reader.says(RETENTION):
+        yield (
+            f"annotation {RETENTION} has no effect on {reader.interface}: {STICKY} does not "
+            "keep its address"
+        )
+    names = [name for name in sorted({*pod, *namespace}) if _is_unknown(name)]
+    if names:
+        yield f"annotation {', '.join(names)} has no effect: this plugin knows no such thing"
+
+
+def _is_unknown(name: str) -> bool:
+    """Tell whether Calico, or who misspelt an annotation, means addresses by it."""
+    word = name.removeprefix(CALICO).lower()
+    about = word.startswith("ip") or word == "floatingips"
+    return name.startswith(CALICO) and about and name not in _CALICOS
 
 
 def _sticky(reader: _Reader, pod_name: str, pod_namespace: str) -> Sticky | None:

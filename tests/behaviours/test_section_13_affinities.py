@@ -154,7 +154,7 @@ def test_a_host_loses_blocks_of_a_pool_that_is_gone(row, site):
 
 
 @each([BY_ADDRESS])
-def test_the_release_that_empties_a_strayed_block_takes_it_away(row, site):
+def test_a_release_by_address_takes_the_strayed_block_that_it_empties_away(row, site):
     put_node(site)
     put_pool(site, "pool-a", FIRST, nodeSelector=EQUAL)
     one, two, three = site.addresses(3)

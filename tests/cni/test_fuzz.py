@@ -231,7 +231,7 @@ class Api:
 
     calls = Calls(SEED)
 
-    def __init__(self, access):
+    def __init__(self, access, *, timeout_s):
         pass
 
     def pod(self, namespace, name):

@@ -4,8 +4,14 @@ from poolmgr.cni.netconf import Call, Command
 from poolmgr.cni.status import status
 from poolmgr.core.link import LinkPolicy, MainPlugin
 from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn
-from poolmgr.errors import CorruptStateError, NoMatchingPoolError, StoreUnavailableError
+from poolmgr.errors import (
+    CorruptStateError,
+    InvalidRequestError,
+    NoMatchingPoolError,
+    StoreUnavailableError,
+)
 from poolmgr.store.memory import MemoryStore
+from tests.support.kube_api import Fault, KubeApi
 from tests.support.world import stored_resource
 
 
@@ -40,7 +46,6 @@ NAMESPACED = pool("team", "10.0.0.0/24", namespaceSelector="team == 'x'")
         ([], {"families": ()}),
         ([SELECTED, node(rack="1")], {}),
         ([SELECTED, node()], {"pools": {4: ("rack",)}}),
-        ([NAMESPACED], {"kubernetes": {}}),
         ([pool("x", "broken"), pool("four", "10.0.0.0/24")], {}),
     ],
 )
@@ -91,3 +96,48 @@ class Unreachable(MemoryStore):
 def test_a_store_that_does_not_answer_is_told():
     with pytest.raises(StoreUnavailableError):
         ask(Unreachable())
+
+
+@pytest.fixture
+def api():
+    with KubeApi() as server:
+        server.put("nodes", "node-a", labels={"rack": "1"})
+        yield server
+
+
+@pytest.fixture
+def asked(api, tmp_path):
+    """Keys of a call that asks the API."""
+    return {"kubernetes": {"kubeconfig": api.kubeconfig(tmp_path / "kubeconfig")}}
+
+
+@pytest.mark.parametrize("stored", [[NAMESPACED], [SELECTED], [SELECTED, node(rack="2")]])
+def test_labels_of_kubernetes_count_and_any_namespace(stored, asked):
+    ask(holding(*stored), **asked)
+
+
+def test_labels_that_kubernetes_does_not_have_do_not_count(api, asked):
+    api.put("nodes", "node-a", labels={"rack": "2"})
+
+    with pytest.raises(NoMatchingPoolError, match=r"does not match node-a \{rack: 2\}"):
+        ask(holding(SELECTED, node(rack="1")), **asked)
+
+
+def test_labels_of_a_node_that_kubernetes_does_not_have_are_those_stored(asked):
+    ask(holding(SELECTED, node(rack="1")), **asked, kubernetes_node="elsewhere")
+
+
+@pytest.mark.parametrize("stored", [[SELECTED], [SELECTED, node(rack="2")]])
+def test_an_api_that_does_not_answer_is_no_reason_against_a_node(stored, api, asked):
+    api.fault = Fault.ERROR
+
+    ask(holding(*stored), **asked)
+    with pytest.raises(NoMatchingPoolError, match="there is no IPPool"):
+        ask(holding(), **asked)
+
+
+def test_an_api_that_nobody_can_ask_is_told(asked):
+    with pytest.raises(InvalidRequestError, match="/missing"):
+        ask(holding(SELECTED), kubernetes={"kubeconfig": "/missing"})
+    with pytest.raises(InvalidRequestError, match=r"'A b' .*as kubernetes\.node_name"):
+        ask(holding(SELECTED), **asked, kubernetes_node="A b")

@@ -24,7 +24,15 @@ from poolmgr.errors import (
     NoMatchingPoolError,
 )
 from poolmgr.ipam import IPAM
-from poolmgr.kube.annotations import ADDRESSES, FAMILIES, IP_ADDRS, NO_IPAM, POOLS, Gates
+from poolmgr.kube.annotations import (
+    ADDRESSES,
+    FAMILIES,
+    IP_ADDRS,
+    NO_IPAM,
+    POOLS,
+    STICKY,
+    Gates,
+)
 from poolmgr.store.memory import MemoryStore
 
 NOW_NS = 1_795_461_196_864_963_229
@@ -448,3 +456,34 @@ def test_gc_fails_when_a_block_was_left_alone(ipam, monkeypatch):
 
     with pytest.raises(CorruptStateError):
         verbs.collect(collected(), "node-a", ipam)
+
+
+@pytest.mark.parametrize(
+    ("now", "outside"),
+    [
+        ({}, ""),
+        ({POOLS[4]: '["four"]'}, ""),
+        ({POOLS[4]: '["10.0.0.0/26"]'}, ""),
+        ({POOLS[4]: '["other", "four"]'}, ""),
+        ({ADDRESSES: "10.0.0.0/26"}, ""),
+        ({POOLS[4]: '["other"]'}, "pools"),
+        ({POOLS[4]: '["10.7.0.0/26"]'}, "pools"),
+        ({ADDRESSES: "10.7.0.1-10.7.0.9"}, "addresses"),
+    ],
+)
+def test_a_kept_address_outside_of_what_is_asked_for_is_named(
+    now, outside, ipam, store, caplog
+):
+    put(store, **{pool_key("other"): pool("other", "10.7.0.0/26", 28)})
+    keys = {"pools": {}, "args": Args(pod="web-0", namespace="prod")}
+    kept = settled({STICKY: "true", POOLS[4]: '["four"]'}, **keys)
+    mine = only_ip(add(kept, "node-a", ipam))
+    verbs.delete(kept, "node-a", ipam)
+
+    again = only_ip(add(settled({STICKY: "true", **now}, "c2", **keys), "node-a", ipam))
+
+    said = (
+        f"{mine} is kept although it lies outside of the {outside} that are asked for; to give "
+        f"it up, delete the pod and say poolctl ipam release --ip {mine}"
+    )
+    assert (mine, [said] if outside else []) == (again, caplog.messages)

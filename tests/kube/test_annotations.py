@@ -15,6 +15,7 @@ from poolmgr.kube.annotations import (
     STICKY,
     Gates,
     Wishes,
+    past_ipam,
     wishes,
 )
 
@@ -247,3 +248,47 @@ def test_the_annotations_behind_a_wish_are_remembered():
 )
 def test_what_is_wrong_is_refused_by_name_and_value(name, value):
     assert refusal({name: value}).startswith(f"annotation {name} = '{value}': ")
+
+
+@pytest.mark.parametrize(
+    ("sticky", "retention", "warned"),
+    [
+        ("true", "1h", False),
+        ("true", '{"net2": "1h"}', False),
+        ('{"net2": "true"}', '{"net2": "1h"}', False),
+        ("false", "1h", True),
+        ('{"net2": "true"}', "1h", True),
+        ('{"net2": "true"}', '{"net1": "1h"}', True),
+    ],
+)
+def test_a_retention_of_what_is_not_kept_is_named(sticky, retention, warned):
+    found = read({STICKY: sticky, RETENTION: retention})
+
+    said = f"annotation {RETENTION} has no effect on eth0: {STICKY} does not keep its address"
+    assert found.warnings == ((said,) if warned else ())
+
+
+def test_annotations_about_addresses_that_nobody_knows_are_named_together():
+    calico = "cni.projectcalico.org/"
+    pod = {f"{calico}floatingIPs": "x", f"{calico}IPaddrs": "x", f"{calico}podIP": "x"}
+
+    found = read({**pod, FAMILIES: '["IPv4"]'}, {f"{calico}ipv4pool": "x", "ipOther": "x"})
+
+    assert found.warnings == (
+        f"annotation {calico}IPaddrs, {calico}floatingIPs, {calico}ipv4pool has no effect: this "
+        "plugin knows no such thing",
+    )
+
+
+@pytest.mark.parametrize(
+    ("pod", "allowed", "addresses"),
+    [
+        ({NO_IPAM: '["10.0.0.5"]'}, True, (ip("10.0.0.5"),)),
+        ({NO_IPAM: '["10.0.0.5"]'}, False, ()),
+        ({NO_IPAM: "garbage"}, True, ()),
+        ({NO_IPAM: ""}, True, ()),
+        ({IP_ADDRS: '["10.0.0.5"]'}, True, ()),
+    ],
+)
+def test_addresses_past_ipam_are_read_without_a_refusal(pod, allowed, addresses):
+    assert addresses == past_ipam(pod, Gates(ip_addrs_no_ipam=allowed))

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -50,7 +51,7 @@ def gc(program, poolctl, etcd_endpoint, conf, cache):
 
 @pytest.fixture
 def is_held(poolctl):
-    return lambda address: "is in use" in poolctl("ipam", "show", "--ip", address).stdout
+    return lambda address: "Handle ID: " in poolctl("ipam", "show", "--ip", address).stdout
 
 
 def test_what_the_runtime_does_not_know_is_released(gc, store, cache, is_held):
@@ -264,3 +265,34 @@ def test_the_etcd_is_the_one_that_the_plugin_uses(program, etcd_endpoint, conf, 
 
     assert UNAVAILABLE == result.returncode
     assert "127.0.0.1:1" in result.stderr
+
+
+def test_what_is_no_regular_file_in_the_cache_is_told_and_not_read(gc, store, cache):
+    os.mkfifo(cache / "results" / "net-a-c1-eth0")
+    attach(store, "gone")
+    before = stored(store)
+
+    result = gc()
+
+    assert (REFUSED, "") == (result.returncode, result.stdout)
+    assert "net-a-c1-eth0 does not tell which attachment exists: it is not a regular file" in (
+        result.stderr
+    )
+    assert before == stored(store)
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"ipam": {"type": "poolmgr-ipam", "typo": 1}}, "'typo' is not a known key"),
+        ({"nodename": "a/b"}, "'a/b' is not a node name"),
+    ],
+)
+def test_a_configuration_that_the_plugin_refuses_is_named(gc, conf, keys, why):
+    conf.write_text(json.dumps({**CONF, **keys}))
+
+    result = gc()
+
+    assert (REFUSED, "") == (result.returncode, result.stdout)
+    assert result.stderr.startswith(f"poolctl: error: {conf}: ")
+    assert why in result.stderr

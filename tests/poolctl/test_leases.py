@@ -234,3 +234,20 @@ def test_without_etcd_nothing_is_said_to_be_imported(program, data):
     )
 
     assert (UNAVAILABLE, "") == (result.returncode, result.stdout)
+
+
+@pytest.mark.parametrize("first", ["c1\r\neth0", "c1"])
+def test_two_addresses_of_an_interface_are_found_by_a_dry_run_too(run, data, first):
+    data(**{"10.10.0.5": first, "10.10.0.6": "c1\r\neth0", "fd00:10::5": "c1\r\neth0"})
+
+    dry, real = run(), run("--apply")
+
+    assert [REFUSED, REFUSED] == [dry.returncode, real.returncode]
+    assert "10.10.0.6 not imported: net-a: address 10.10.0.5 is already" in real.stdout
+    assert real.stdout.splitlines() == [
+        line.replace("would be imported", "imported").replace(
+            "1 not imported, 2 imported", "2 imported, 1 not imported"
+        )
+        for line in dry.stdout.splitlines()
+        if not line.startswith("nothing was written")
+    ]

@@ -267,3 +267,33 @@ def test_a_block_that_does_not_decode_is_an_error_for_its_addresses(at_memory, m
 
     assert (REFUSED, "") == (result.exit_code, result.stdout)
     assert key in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("attributes", "state"),
+    [
+        ({"container": "c1", "released-at": ""}, "is in use"),
+        ({}, "is kept for prod/web until 2026-11-19T11:06:40Z"),
+        ({"retention": "forever"}, "is kept for prod/web for ever"),
+        ({"retention": "9" * 30}, "is kept for prod/web for ever"),
+        ({"released-at": "soon"}, "is kept for prod/web for ever"),
+    ],
+)
+def test_an_address_that_is_only_kept_is_told_from_one_in_use(
+    at_memory, memory, attributes, state
+):
+    kept = {
+        "type": "poolmgr-sticky",
+        "identity": "prod/web",
+        "container": "",
+        "retention": "86400",
+        "released-at": "2026-11-18T11:06:40Z",
+        **attributes,
+    }
+    owner = Attribute(handle="net1.sticky.prod.web", secondary=kept)
+    block, _ = auto_assign(new_block(parse_network("10.0.0.0/26"), "host:n", NOON_NS), 1, owner)
+    put(memory, stored_block(block))
+
+    shown = at_memory("ipam", "show", "--ip", "10.0.0.0").stdout.splitlines()
+
+    assert [f"IP 10.0.0.0 {state}", "Handle ID: net1.sticky.prod.web"] == shown[:2]

@@ -1,12 +1,14 @@
 """`poolctl node status`: which IPAM this node uses, and what is wrong with it."""
 
 import json
+import os
 
 import pytest
 
 from poolctl.report import FOUND
 from poolmgr.core.records import resource_key
 from poolmgr.core.txn import EPOCH_KEY, Txn
+from tests.support.kube_api import Fault, KubeApi
 from tests.support.poolctl import manifest, pool, put, stored
 from tests.support.world import stored_resource
 
@@ -61,6 +63,20 @@ def ours(host):
         host.network(file, {**plugin, "ipam": {"type": "poolmgr-ipam", **(ipam or {})}})
 
     return write
+
+
+@pytest.fixture
+def api():
+    """A Kubernetes API that knows the labels of node-a."""
+    with KubeApi() as server:
+        server.put("nodes", "node-a", labels={"rack": "r1"})
+        yield server
+
+
+@pytest.fixture
+def asked(api, tmp_path):
+    """Keys of a plugin that asks the API."""
+    return {"kubernetes": {"kubeconfig": api.kubeconfig(tmp_path / "kubeconfig")}}
 
 
 def problems(found):
@@ -164,16 +180,13 @@ def test_delegates_of_multus_are_looked_into(status, host, at_memory):
     [
         ({}, []),
         (CAPABILITY, ["runtime"]),
-        ({"policy": {"type": "k8s", "k8s_api_root": "https://api"}}, ["kubernetes"]),
-        (
-            {**CAPABILITY, "policy": {"type": "k8s", "k8s_api_root": "https://api"}},
-            ["runtime", "kubernetes"],
-        ),
+        ({"kubernetes": True}, ["kubernetes"]),
+        ({**CAPABILITY, "kubernetes": True}, ["runtime", "kubernetes"]),
     ],
 )
-def test_how_pod_annotations_reach_us(status, ours, at_memory, keys, ways):
+def test_how_pod_annotations_reach_us(status, ours, at_memory, asked, keys, ways):
     at_memory("apply", "-f", "-", stdin=pool())
-    ours(**keys)
+    ours(**{**keys, **(asked if "kubernetes" in keys else {})})
 
     found, code = status()
 
@@ -205,10 +218,10 @@ def test_pools_that_would_not_serve_are_told_with_their_reasons(status, ours, at
     } == {each["name"]: each["reason"] for each in family["notServing"]}
 
 
-def test_with_the_kubernetes_api_a_pool_may_serve_a_namespace(status, ours, at_memory):
+def test_with_the_kubernetes_api_a_pool_may_serve_a_namespace(status, ours, at_memory, asked):
     spaces = {"namespaceSelector": "team == 'a'", "allowedUses": ["Workload"]}
     at_memory("apply", "-f", "-", stdin=pool("spaces", "10.40.0.0/24", **spaces))
-    ours(policy={"type": "k8s", "k8s_api_root": "https://api"})
+    ours(**asked)
 
     found, code = status()
 
@@ -246,7 +259,7 @@ BROKEN_KEYS = [
     ({"policy": {"type": "k8s"}}, "it is not said where the Kubernetes API is"),
     (
         {"kubernetes": {"kubeconfig": "/missing/kubeconfig"}},
-        "kubeconfig /missing/kubeconfig is not readable, so no pod gets an address; put",
+        "no pod gets an address, and which nodeSelectors match is not known: kubeconfig /missing/",
     ),
     ({"ipam": {"assign_ipv6": True}}, "no IPv6 pool serves node node-a: there is no IPPool; "),
     ({"ipam": {"ipv4_pools": ["typo"]}}, "a requested pool cannot be used; change a pool, or"),
@@ -383,3 +396,44 @@ def test_nothing_is_written(status, ours, at_memory, memory):
     status()
 
     assert before == stored(memory)
+
+
+def test_with_the_kubernetes_api_its_labels_of_the_node_count(
+    status, ours, at_memory, api, asked
+):
+    at_memory("apply", "-f", "-", stdin=pool(nodeSelector="rack == 'r1'"))
+    at_memory("node", "register", "node-a", "-l", "rack=r9")
+    ours(**asked)
+
+    served, code = status()
+    api.put("nodes", "node-a", labels={"rack": "r2"})
+    moved, moved_code = status()
+
+    assert (0, FOUND) == (code, moved_code)
+    assert ["pool-a"] == [each["name"] for each in served["networks"][0]["pools"][0]["serving"]]
+    (reason,) = moved["networks"][0]["pools"][0]["notServing"]
+    assert "nodeSelector rack == 'r1' does not match node-a {rack: r2}" == reason["reason"]
+
+
+def test_a_kubernetes_api_that_does_not_answer_is_told(status, ours, at_memory, api, asked):
+    at_memory("apply", "-f", "-", stdin=pool(nodeSelector="rack == 'r9'"))
+    api.fault = Fault.ERROR
+    ours(**asked)
+
+    found, code = status()
+
+    assert (FOUND, 1) == (code, len(problems(found)))
+    assert problems(found)[0].startswith("no pod gets an address, and which nodeSelectors ")
+    assert api.url in problems(found)[0]
+
+
+def test_what_is_no_regular_file_is_told_and_not_read(program, host, ours):
+    os.mkfifo(host.conf / "01-fifo.conf")
+    ours()
+
+    dirs = ("--conf-dir", str(host.conf), "--bin-dir", str(host.bin))
+    result = program("--timeout", "1", "node", "status", *dirs, ETCD_ENDPOINTS="127.0.0.1:1")
+
+    assert FOUND == result.returncode
+    assert "01-fifo.conf is not a regular file, so" in " ".join(result.stdout.split())
+    assert "10-net.conflist: network net-a, the runtime's default" in result.stdout
