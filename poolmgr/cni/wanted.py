@@ -44,13 +44,13 @@ def settle(call: Call, pod: PodView | None = None) -> Call:
     Return the call with the annotations' wishes in it.
 
     Args:
-        call: An ADD or a CHECK.
+        call: An ADD.
         pod: None = what the runtime passes is all that is known.
 
     Raises:
         InvalidRequestError: An annotation is wrong, or contradicts the call.
     """
-    assert call.attachment is not None, "it is an ADD or a CHECK"
+    assert call.attachment is not None, "it is an ADD"
     pod = pod or PodView(annotations=call.annotations or {})
     found = wishes(
         pod.annotations,

@@ -285,9 +285,5 @@ def _sticky(reader: _Reader, pod_name: str, pod_namespace: str) -> Sticky | None
 
 
 def _own_identity(pod_name: str, interface: str) -> str:
-    """
-    Name a pod's interface as nobody can name an identity that pods share.
-
-    No dot of a pod's name stays: numbers of slots follow a dot.
-    """
-    return f"{pod_name.replace('.', '_')}@{interface}"
+    """Name a pod's interface as nobody can name an identity that pods share: that has no @."""
+    return f"{pod_name}@{interface}"

@@ -139,7 +139,7 @@ def test_a_pod_keeps_an_address_for_each_of_its_interfaces():
     assert read({STICKY: "true"}).sticky == own
     assert read({STICKY: '{"net1": true}'}).sticky == own
     assert read({STICKY: "true"}, interface="eth1").sticky.identity == "web-0@eth1"
-    assert read({STICKY: "true"}, pod_name="a.b").sticky.identity == "a_b@eth0"
+    assert read({STICKY: "true"}, pod_name="a.b").sticky.identity == "a.b@eth0"
 
 
 def test_pods_share_an_identity_in_slots():
