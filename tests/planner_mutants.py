@@ -327,7 +327,7 @@ BLOCKS = (
         path=GRANT,
         old="if len(have) + wanted <= request.max_per_handle:",
         new="if wanted <= request.max_per_handle:",
-        node=P9,
+        node="tests/core/test_grant.py",
         slow=True,
     ),
     *(
