@@ -192,7 +192,8 @@ def failure(version: str, error: Exception, *, status: bool = False) -> Json:
         serves = isinstance(error, InvalidRequestError) or not status
         code = row.code if serves else Code.UNAVAILABLE
         message = ": ".join([*getattr(error, "__notes__", ()), str(error)])
-        message += f"; {row.advice}" if row.advice else ""
+        # An error that names a command of ours has said already what to do.
+        message += f"; {row.advice}" if row.advice and "poolctl" not in message else ""
     else:
         code = Code.INTERNAL
         message = f"internal error, please report it: {type(error).__name__}: {error}"

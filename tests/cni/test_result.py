@@ -223,3 +223,9 @@ def test_a_long_message_is_cut():
     message = error_json("1.0.0", error)["msg"]
     assert len(message) == 4096 + len(" [cut]")
     assert message.endswith(" [cut]")
+
+
+def test_what_to_do_is_said_once():
+    error = NoMatchingPoolError("there is no IPPool; create one with poolctl apply", {})
+
+    assert 1 == failure("1.0.0", error)["msg"].count("create")
