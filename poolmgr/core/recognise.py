@@ -10,7 +10,8 @@ Rules:
 1. An assignment happened if each planned ordinal carries the handle and the planned sequence
    number. Block numbers never recur, so this is proof. Without a handle there is no proof, and
    the outcome stays unknown.
-2. An address that a release was about to free, and that is free now, counts as released by it.
+2. An address that a release was about to free, and that is free now, counts as released by it;
+   if it is somebody else's by now, nobody knows.
 """
 
 from dataclasses import replace
@@ -21,7 +22,12 @@ from poolmgr.core.grant import attribute_of
 from poolmgr.core.outcome import Allocation, Assigned, Outcome, Released
 from poolmgr.core.request import AssignIP, AutoAssign, ReleaseByHandle, ReleaseIPs, Request
 from poolmgr.core.snapshot import Snapshot
-from poolmgr.errors import CorruptStateError, PoolmgrError
+from poolmgr.errors import (
+    CommitUnknownError,
+    CorruptStateError,
+    PoolmgrError,
+    StaleReleaseError,
+)
 
 Answer = Outcome | Request
 
@@ -75,7 +81,18 @@ def completed(outcome: Outcome, planned: Answer) -> Outcome:
         outcome,
         released=(*missing, *outcome.released),
         unallocated=tuple(address for address in outcome.unallocated if address not in earlier),
+        errors=tuple(_honest(error, earlier) for error in outcome.errors),
     )
+
+
+def _honest(error: PoolmgrError, earlier: tuple[IPAddress, ...]) -> PoolmgrError:
+    """Do not call it a refusal when the address may have been freed, and given away since."""
+    if isinstance(error, StaleReleaseError) and error.address in map(str, earlier):
+        return CommitUnknownError(
+            f"address {error.address} may have been released by this call, and assigned again "
+            "since; its block may have been left alone as well"
+        )
+    return error
 
 
 def _allocations(planned: Answer) -> tuple[Allocation, ...]:

@@ -19,7 +19,7 @@ from poolmgr.core.request import (
     ReleaseIPs,
 )
 from poolmgr.core.snapshot import Snapshot
-from poolmgr.errors import PoolExhaustedError
+from poolmgr.errors import PoolExhaustedError, StaleReleaseError
 from tests.support.facts import known, stored_block
 from tests.support.world import NOON_NS
 
@@ -199,3 +199,13 @@ def test_a_block_that_was_left_alone_freed_nothing_of_what_was_planned():
     found = completed(Released(released=(), unallocated=(B,), errors=(error,)), planned)
 
     assert ((B,), ()) == (found.released, found.unallocated)
+
+
+def test_an_address_that_was_perhaps_freed_and_given_away_is_no_clean_refusal():
+    stale = StaleReleaseError(str(A), "it belongs to another")
+    other = StaleReleaseError(str(C), "it belongs to another")
+
+    found = completed(Released(released=(B,), errors=(stale, other)), Released(released=(A, B)))
+
+    assert [False, True] == [error.definite for error in found.errors]
+    assert other is found.errors[1]
