@@ -31,7 +31,7 @@ from poolmgr.errors import (
 ATTEMPT_S = 2.0
 """Deadline of one call to the store."""
 
-_GAVE_UP = "the deadline passed before an answer was found; nothing was written, try again"
+_GAVE_UP = "the deadline passed before an answer was found; nothing was written"
 
 
 @dataclass(eq=False)

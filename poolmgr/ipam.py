@@ -82,7 +82,7 @@ from poolmgr.store.port import Store
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.2
 
-_NO_TURN = "others were being served until the deadline; nothing was written, try again"
+_NO_TURN = "others were being served until the deadline; nothing was written"
 
 T = TypeVar("T")
 

@@ -104,7 +104,7 @@ ERRORS: Mapping[type[PoolmgrError], _Row] = {
     CommitUnknownError: _Row(
         Code.TRY_AGAIN, "the write may have happened, and trying again is safe"
     ),
-    ContentionError: _Row(Code.TRY_AGAIN),
+    ContentionError: _Row(Code.TRY_AGAIN, "trying again is safe"),
     CompactedError: _Row(Code.TRY_AGAIN, _AGAIN),
 }
 
