@@ -228,4 +228,4 @@ def test_a_long_message_is_cut():
 def test_what_to_do_is_said_once():
     error = NoMatchingPoolError("there is no IPPool; create one with poolctl apply", {})
 
-    assert 1 == failure("1.0.0", error)["msg"].count("create")
+    assert 1 == str(failure("1.0.0", error)["msg"]).count("create")
