@@ -36,11 +36,11 @@ class Ledger:
 
     def add(self, place: Hashable, fact: Hashable) -> None:
         """Enter something in the first column."""
-        self._enter(place, hash((place, fact)))
+        self._enter(place, _mixed(hash((place, fact))))
 
     def subtract(self, place: Hashable, fact: Hashable) -> None:
         """Enter something in the second column."""
-        self._enter(place, -hash((place, fact)))
+        self._enter(place, -_mixed(hash((place, fact))))
 
     def unequal(self, at_once: int) -> Iterator[frozenset[int]]:
         """
@@ -65,3 +65,15 @@ class Ledger:
         at = self.bucket(place)
         self._sums[at] = (self._sums[at] + number) & _MASK
         self._entries[at] += 1
+
+
+def _mixed(number: int) -> int:
+    """
+    Spread a hash over 64 bits, so that sums of hashes of similar things differ.
+
+    Source: the finalizer of SplitMix64.
+    """
+    number &= _MASK
+    number = (number ^ (number >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
+    number = (number ^ (number >> 27)) * 0x94D049BB133111EB & _MASK
+    return number ^ (number >> 31)

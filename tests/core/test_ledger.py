@@ -1,7 +1,7 @@
 """Sums of two columns tell where they differ."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from poolmgr.core.ledger import Ledger
@@ -26,7 +26,8 @@ def test_equal_columns_are_equal_in_any_order(column, random):
     assert [] == [*ledger(column, other).unequal(1)]
 
 
-@given(st.lists(facts, unique=True), st.lists(facts, unique=True))
+@example(first=[(0, 0), (0, 3)], second=[(0, 1), (0, 2)])
+@given(first=st.lists(facts, unique=True), second=st.lists(facts, unique=True))
 def test_every_place_of_a_difference_is_in_an_unequal_bucket(first, second):
     made = ledger(first, second)
     unequal = {bucket for group in made.unequal(100) for bucket in group}
