@@ -10,40 +10,27 @@ from collections.abc import Mapping
 
 from poolmgr.api import Node
 from poolmgr.api.meta import ObjectMeta, new_uid, timestamp
-from poolmgr.core.records import resource_key
+from poolmgr.core.records import decode_resource, resource_key
 from poolmgr.core.txn import EPOCH_KEY, Conflict, Fetch, KeyValue, Txn
-from poolmgr.errors import ContentionError, CorruptStateError, InvalidRequestError
+from poolmgr.errors import ContentionError, InvalidRequestError
 from poolmgr.kube.client import Kubernetes
 from poolmgr.store.port import Store
-
-
-def sync_node(store: Store, kubernetes: Kubernetes, name: str, timeout_s: float) -> bool:
-    """
-    Give the Node resource the labels of the Kubernetes node; create it if there is none.
-
-    Args:
-        name: Of both.
-        timeout_s: For all that is asked of the store; `kubernetes` has its own.
-
-    Returns:
-        Whether anything was written.
-
-    Raises:
-        InvalidRequestError: Kubernetes has no such node.
-        KubernetesError: It does not answer.
-        ContentionError: Somebody else changed the resource at the same time; not written.
-        CorruptStateError: The stored resource cannot be understood; not written.
-        StoreError: See its kinds.
-    """
-    return label_node(store, name, kubernetes_labels(kubernetes, name), timeout_s)
 
 
 def label_node(store: Store, name: str, labels: Mapping[str, str], timeout_s: float) -> bool:
     """
     Give the Node resource these labels and no others; create it if there is none.
 
-    Returns, raises:
-        As `sync_node`, of what concerns the store.
+    Args:
+        timeout_s: For all that is asked of the store.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        ContentionError: Somebody else changed the resource at the same time; not written.
+        CorruptStateError: The stored resource cannot be understood; not written.
+        StoreError: See its kinds.
     """
     deadline = time.monotonic() + timeout_s
     key = resource_key(Node.plural, name)
@@ -107,10 +94,7 @@ def labelled(
 
 
 def _decoded(key: str, found: KeyValue | None) -> Node | None:
-    try:
-        return Node.from_stored(found.value, found.mod_revision) if found else None
-    except ValueError as error:
-        raise CorruptStateError(key, str(error)) from error
+    return decode_resource(Node, key, found.value, found.mod_revision) if found else None
 
 
 def _left_s(deadline: float) -> float:

@@ -16,7 +16,7 @@ from poolmgr.errors import (
     KubernetesError,
 )
 from poolmgr.kube.client import Access, Kubernetes
-from poolmgr.nodes import labelled, sync_node
+from poolmgr.nodes import kubernetes_labels, label_node, labelled
 from tests.support.kube_api import Fault, KubeApi
 
 KEY = resource_key("nodes", "node-a")
@@ -55,7 +55,7 @@ def kubernetes(api, tmp_path):
 
 
 def sync(store, kubernetes, name="node-a"):
-    return sync_node(store, kubernetes, name, 5)
+    return label_node(store, name, kubernetes_labels(kubernetes, name), 5)
 
 
 # The value.

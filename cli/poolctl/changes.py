@@ -38,12 +38,13 @@ from poolmgr.core.records import (
     block_key,
     block_of_key,
     blocks_within,
+    decode_resource,
     resource_key,
     resource_range,
 )
 from poolmgr.core.request import ReleaseAffinities
 from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, KeyValue, Range, Reading, Txn
-from poolmgr.errors import CorruptStateError, PoolmgrError, RefusedError
+from poolmgr.errors import PoolmgrError, RefusedError
 from poolmgr.ipam import IPAM
 from poolmgr.store.port import pages
 
@@ -352,13 +353,5 @@ def _check_version(seen: _Seen, wanted: str) -> None:
 
 
 def decoded(cls: type[R], key: str, found: KeyValue) -> R:
-    """
-    Read a stored resource.
-
-    Raises:
-        CorruptStateError: It cannot be understood.
-    """
-    try:
-        return cls.from_stored(found.value, found.mod_revision)
-    except ValueError as error:
-        raise CorruptStateError(key, str(error)) from error
+    """Read a stored resource; raises as `records.decode_resource`."""
+    return decode_resource(cls, key, found.value, found.mod_revision)

@@ -18,7 +18,7 @@ Rules:
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from poolmgr.api import IPPool, IPReservation, Node
@@ -168,7 +168,7 @@ class Draft:
     def node_labels(self, host: str) -> Mapping[str, str] | None:
         """Return the labels of a Node resource; None = there is none."""
         key = records.resource_key("nodes", host)
-        node = self._value(key, _decode_node, Node)
+        node = self._value(key, partial(records.decode_resource, Node), Node)
         return None if node is None else node.metadata.labels
 
     def pools(self) -> tuple[IPPool, ...]:
@@ -390,10 +390,3 @@ class Draft:
 @lru_cache(maxsize=1024)
 def _decode_resource(kind: type[R], stored: KeyValue) -> R:
     return kind.from_stored(stored.value, stored.mod_revision)
-
-
-def _decode_node(key: str, raw: bytes) -> Node:
-    try:
-        return Node.from_stored(raw, 0)
-    except ValueError as error:
-        raise CorruptStateError(key, str(error)) from error

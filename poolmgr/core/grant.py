@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from poolmgr.cidr import IPNetwork
 from poolmgr.core import records
 from poolmgr.core.block import Attribute
+from poolmgr.core.claim import own_blocks
 from poolmgr.core.draft import POOLS, RESERVATIONS, Draft
 from poolmgr.core.handle import Handle
 from poolmgr.core.held import held_by, is_sticky
@@ -198,10 +199,9 @@ def check_bridge(draft: Draft, request: AutoAssign, held: Iterable[Allocation]) 
         pool = next((p for p in pools if p.metadata.name == allocation.pool), None)
         if allocation.address.version != 4 or pool is None:
             continue
-        own = draft.affinities(records.affinity_range(who.host, 4, who.kind))
-        blocks = tuple(cidr for key in own if (cidr := records.block_of_key(key)))
         kept = (Candidate(pool=pool, link=allocation.link),)
-        one_bridge_pool(draft, request, Selection(kept=kept, reasons={}), blocks)
+        own = own_blocks(draft, who, 4)
+        one_bridge_pool(draft, request, Selection(kept=kept, reasons={}), own)
 
 
 def _on(attribute: Attribute, host: str, network_name: str) -> bool:
