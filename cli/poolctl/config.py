@@ -27,13 +27,22 @@ class Session:
         config: File to use instead of the default ones.
         endpoints: Counts as ETCD_ENDPOINTS does, and beats it.
         timeout_s: For everything the run does.
+        verbose: Tell on stderr what etcd is asked.
 
     Attributes:
         etcd: The endpoints in use and who named them, for messages; "" = not known yet.
     """
 
-    def __init__(self, config: Path | None, endpoints: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        config: Path | None,
+        endpoints: str | None,
+        timeout_s: float,
+        *,
+        verbose: bool = False,
+    ) -> None:
         self._config = config
+        self._verbose = verbose
         self._environ = {**os.environ}
         named = [f"{each} in the environment" for each in _VARIABLES if os.environ.get(each)]
         if endpoints:
@@ -81,7 +90,12 @@ class Session:
         """
         from poolmgr.store.etcd import EtcdStore
 
-        return EtcdStore(self._settings())
+        store = EtcdStore(self._settings())
+        if not self._verbose:
+            return store
+        from poolctl.trace import Traced
+
+        return Traced(store)
 
     def _settings(self) -> "Settings":
         from poolmgr.store.source import settings_from

@@ -9,9 +9,16 @@ try:
 
     import click
 
-    from poolctl import ipam, migrate, node, resources
     from poolctl.config import Session
+    from poolctl.datastore.commands import datastore
+    from poolctl.doctor.commands import COMMANDS as DOCTOR
+    from poolctl.ipam.commands import ipam
+    from poolctl.ipam.insights import COMMANDS as INSIGHTS
+    from poolctl.migrate.commands import migrate
+    from poolctl.node.commands import node
+    from poolctl.node.fleet import COMMANDS as FLEET
     from poolctl.report import INTERRUPTED, REFUSED, complain, failed
+    from poolctl.resources.commands import COMMANDS as RESOURCES
     from poolmgr import __version__
     from poolmgr.errors import InvalidRequestError, PoolmgrError
 except KeyboardInterrupt:  # These take most of the time that --help takes.
@@ -106,10 +113,15 @@ def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) 
     metavar="SECONDS",
     help="Time for the whole command.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what etcd is asked.")
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def main(
-    context: click.Context, config: Path | None, etcd_endpoints: str | None, timeout: float
+    context: click.Context,
+    config: Path | None,
+    etcd_endpoints: str | None,
+    timeout: float,
+    verbose: bool,
 ) -> None:
     """
     Manage address pools, nodes and addresses that are stored in etcd.
@@ -117,12 +129,17 @@ def main(
     etcd is named by ETCD_ENDPOINTS in the environment, or else by a configuration file.
     """
     if context.obj is None:
-        context.obj = Session(config, etcd_endpoints, timeout)
+        context.obj = Session(config, etcd_endpoints, timeout, verbose=verbose)
         context.call_on_close(context.obj.close)
 
 
-for _command in (*resources.COMMANDS, ipam.ipam, node.node, migrate.migrate):
-    main.add_command(_command)
+for _group, _commands in (
+    (main, (*RESOURCES, ipam, node, datastore, migrate, *DOCTOR)),
+    (ipam, INSIGHTS),
+    (node, FLEET),
+):
+    for _command in _commands:
+        _group.add_command(_command)
 
 if __name__ == "__main__":
     main()

@@ -73,6 +73,11 @@ def warn(message: str) -> None:
     _tell(f"poolctl: warning: {message}")
 
 
+def remark(message: str) -> None:
+    """Write a line to stderr that tells what is going on."""
+    _tell(message)
+
+
 def printable(text: str) -> str:
     r"""Write what is not printable as \x1b or \u200b."""
     return "".join(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poolctl.install import NAME, install
+from poolctl.node.install import NAME, install
 from poolmgr.store.etcd import EtcdStore
 from tests.behaviours.calls import Caller
 from tests.behaviours.place import Place

@@ -249,7 +249,7 @@ def json_of(site, cidr: str) -> bytes:
 
 @each([NOBODYS])
 def test_a_block_that_lost_pool_and_host_goes_with_its_last_address(row, site, monkeypatch):
-    monkeypatch.setattr("poolctl.changes._DISABLE_PAUSE_S", 0)
+    monkeypatch.setattr("poolctl.resources.changes._DISABLE_PAUSE_S", 0)
     spec = {"cidr": "1.2.3.0/26", "blockSize": 26}
     site.poolctl("create", "-f", "-", stdin=manifest("IPPool", "pool-a", spec))
     (address,) = site.addresses(handle="h")

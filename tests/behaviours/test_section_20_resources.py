@@ -262,7 +262,7 @@ ROWS = (*AS_A_PROGRAM, *IN_PROCESS)
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
     """Delete pools without giving other programs time to notice; there are none."""
-    monkeypatch.setattr("poolctl.changes._DISABLE_PAUSE_S", 0)
+    monkeypatch.setattr("poolctl.resources.changes._DISABLE_PAUSE_S", 0)
 
 
 def arguments(row: Command) -> tuple[tuple[str, ...], str]:

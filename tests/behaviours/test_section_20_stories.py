@@ -54,7 +54,7 @@ POOLS = records.resource_range("ippools")
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
     """Delete pools without giving other programs time to notice; there are none."""
-    monkeypatch.setattr("poolctl.changes._DISABLE_PAUSE_S", 0)
+    monkeypatch.setattr("poolctl.resources.changes._DISABLE_PAUSE_S", 0)
 
 
 @each(SETTINGS)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from poolctl.install import install
+from poolctl.node.install import install
 from poolmgr.core import records
 from poolmgr.core.request import Attachment, AutoAssign, ReleaseByHandle
 from poolmgr.core.txn import EPOCH_KEY, Committed, Conflict, Fetch, Reading, Txn

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from poolctl.install import NAME, install
+from poolctl.node.install import NAME, install
 from poolmgr.cni import direct
 from poolmgr.cni.result import LATEST, VERSIONS
 from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn

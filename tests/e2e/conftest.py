@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from poolctl.install import install
+from poolctl.node.install import install
 from poolmgr.ipam import IPAM
 from tests.support.cluster import Cluster
 from tests.support.netns import Node, plugin_dir, why_not

@@ -32,7 +32,7 @@ FIRST_CLAIM = 3
 @pytest.fixture
 def programs(raw, etcd_endpoint, monkeypatch):
     # Nobody else is there who needs time to notice that a pool is disabled.
-    monkeypatch.setattr("poolctl.changes._DISABLE_PAUSE_S", 0)
+    monkeypatch.setattr("poolctl.resources.changes._DISABLE_PAUSE_S", 0)
     return Programs(raw=raw, endpoint=etcd_endpoint)
 
 

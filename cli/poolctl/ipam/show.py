@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import click
 from tabulate import tabulate
 
-from poolctl.changes import R, decoded
 from poolctl.config import Session
 from poolctl.report import advice, exit_code, say, warn
+from poolctl.resources.changes import R, decoded
 from poolmgr.api import IPPool
 from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, network, ordinal_of

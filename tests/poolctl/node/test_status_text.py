@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from poolctl.status import NetworkStatus, Program, Serving, Status
-from poolctl.status_text import rendered
+from poolctl.node.status import NetworkStatus, Program, Serving, Status
+from poolctl.node.status_text import rendered
 
 PTP = Program(type="ptp", path=Path("/opt/cni/bin/ptp"))
 OURS = Program(type="poolmgr-ipam", path=None)

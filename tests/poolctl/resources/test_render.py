@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from poolctl.render import rendered
+from poolctl.resources.render import rendered
 from poolmgr.api import KINDS, IPPool, Resource
 
 FULL = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from poolctl.node.status import NetworkStatus, Program, Status
 from poolctl.report import printable
-from poolctl.status import NetworkStatus, Program, Status
 from poolmgr.cni.document import POD_ANNOTATIONS
 from poolmgr.cni.runtime import OURS
 

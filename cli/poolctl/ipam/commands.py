@@ -36,7 +36,7 @@ def ipam() -> None:
 @click.pass_obj
 def show(session: Session, show_blocks: bool, address: IPAddress | None) -> int:
     """Count the addresses of all pools: in use, reserved, free."""
-    from poolctl.show import show_address, show_usage
+    from poolctl.ipam.show import show_address, show_usage
 
     if address is None:
         return show_usage(session, show_blocks=show_blocks)
@@ -63,6 +63,6 @@ def release(session: Session, addresses: list[IPAddress], yes: bool) -> int:
 
     Whatever still uses such an address keeps doing so: make sure that nothing does.
     """
-    from poolctl.release import release_addresses
+    from poolctl.ipam.release import release_addresses
 
     return release_addresses(session, addresses, yes=yes)

@@ -72,7 +72,7 @@ def host_local(
     while the network configuration changes. Exit status 1: not all could be imported; each is
     named with the reason.
     """
-    from poolctl.leases import import_leases
+    from poolctl.migrate.leases import import_leases
     from poolmgr.cni.host import node_name
 
     node = node_name({"nodename": nodename or "", "nodename_file": nodename_file or ""})

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from poolctl import release
 from poolctl.config import Session
+from poolctl.ipam import release
 from poolctl.report import REFUSED, USAGE
 from poolmgr.cidr import parse_address
 from poolmgr.core.request import AssignIP, OwnerOf, Release, ReleaseIPs, Sticky

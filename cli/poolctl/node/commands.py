@@ -61,7 +61,7 @@ def register(
     Without NAME it is the name that the CNI plugin uses on this host: what is in
     /var/lib/calico/nodename, or else the host's name in lower case.
     """
-    from poolctl.changes import Changes
+    from poolctl.resources.changes import Changes
     from poolmgr.api import Node
     from poolmgr.api.meta import API_VERSION
     from poolmgr.cni.host import node_name
@@ -101,7 +101,7 @@ def _kubernetes_labels(session: Session, kubeconfig: str, node: str) -> Mapping[
 @click.option("--uninstall", is_flag=True, help="Remove the plugin instead.")
 def install(bin_dir: Path, uninstall: bool) -> None:
     """Install the CNI plugin poolmgr-ipam on this host."""
-    from poolctl import install as plugin
+    from poolctl.node import install as plugin
 
     paths = plugin.uninstall(bin_dir) if uninstall else plugin.install(bin_dir)
     for path in paths:
@@ -139,7 +139,7 @@ def gc(
     Addresses that were assigned within the last minute stay, and so do those of other nodes and
     networks. A sticky address stays its owner's until its retention is over.
     """
-    from poolctl.gc import collect
+    from poolctl.node.gc import collect
 
     collect(session, conf, cache_dir=cache_dir, after_reboot=after_reboot, dry_run=dry_run)
 
@@ -175,9 +175,9 @@ def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output:
 
     Exit status 5: something is wrong; what, and what to do, is part of the answer.
     """
+    from poolctl.node.status import look
+    from poolctl.node.status_text import rendered
     from poolctl.report import FOUND
-    from poolctl.status import look
-    from poolctl.status_text import rendered
 
     found = look(session, conf_dir, bin_dirs)
     click.echo(rendered(found, output))

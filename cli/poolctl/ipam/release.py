@@ -1,12 +1,10 @@
 """`poolctl ipam release`: give addresses back that nobody else does."""
 
-import sys
 from collections.abc import Sequence
 
-import click
-
 from poolctl.config import Session
-from poolctl.report import REFUSED, complain, printable, say
+from poolctl.report import REFUSED, complain, say
+from poolctl.terminal import confirmed
 from poolmgr.cidr import IPAddress
 from poolmgr.core.outcome import Owner
 from poolmgr.core.request import OwnerOf, Release, ReleaseIPs
@@ -30,8 +28,6 @@ def release_addresses(session: Session, addresses: Sequence[IPAddress], *, yes: 
         click.UsageError: Nobody can be asked.
         PoolmgrError: Any of the library's; what was released until then stays released.
     """
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("standard input is no terminal: confirm with --yes")
     ipam, status = IPAM(session.store), 0
     for address in addresses:
         try:
@@ -40,7 +36,7 @@ def release_addresses(session: Session, addresses: Sequence[IPAddress], *, yes: 
             complain(str(error))
             status = REFUSED
             continue
-        if not yes and not click.confirm(printable(f"Release {address}, {_whose(owner)}?")):
+        if not confirmed(f"Release {address}, {_whose(owner)}", yes=yes):
             say(f"{address} kept")
             status = REFUSED
             continue

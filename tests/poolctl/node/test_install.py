@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from poolctl import install as module
-from poolctl.install import install, uninstall
+from poolctl.node import install as module
+from poolctl.node.install import install, uninstall
 from poolmgr.cni.result import version_text
 from poolmgr.errors import InvalidRequestError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 SHIM_PYTHON = SYSTEM_PYTHON if SYSTEM_PYTHON.exists() else Path(sys.executable).resolve()
 

@@ -41,7 +41,7 @@ def _files(*, required: bool) -> Callable[[_Command], _Command]:
 @click.pass_obj
 def create(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
     """Create resources that do not exist yet."""
-    from poolctl.changes import Changes
+    from poolctl.resources.changes import Changes
 
     return _for_each(filenames, recursive, session, Changes(session).create)
 
@@ -51,7 +51,7 @@ def create(session: Session, filenames: tuple[str, ...], recursive: bool) -> int
 @click.pass_obj
 def apply(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
     """Create resources, or update them where they exist."""
-    from poolctl.changes import Changes
+    from poolctl.resources.changes import Changes
 
     return _for_each(filenames, recursive, session, Changes(session).apply)
 
@@ -61,7 +61,7 @@ def apply(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
 @click.pass_obj
 def replace(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
     """Update resources that exist."""
-    from poolctl.changes import Changes
+    from poolctl.resources.changes import Changes
 
     return _for_each(filenames, recursive, session, Changes(session).replace)
 
@@ -97,7 +97,7 @@ def delete(
     A pool is disabled first, then its blocks are taken from their nodes; addresses that are
     assigned stay so.
     """
-    from poolctl.changes import Changes, Target
+    from poolctl.resources.changes import Changes, Target
 
     if bool(kind and names) == bool(filenames) or (kind and filenames):
         raise click.UsageError("give either a kind and names, or -f")
@@ -133,8 +133,8 @@ def get(session: Session, kind: "type[Resource]", names: tuple[str, ...], output
     Kinds: ippools, ipreservations, nodes, clusterinformation, ipamconfiguration, and
     blockaffinities, which say what node a block of addresses belongs to.
     """
-    from poolctl.affinities import read_affinities
-    from poolctl.render import rendered
+    from poolctl.resources.affinities import read_affinities
+    from poolctl.resources.render import rendered
     from poolmgr.api import BlockAffinity
 
     read = read_affinities if kind is BlockAffinity else partial(_read, kind)
@@ -171,7 +171,7 @@ def _read(
 
 
 def _present(cls: "type[Resource]", key: str, stored: "KeyValue | None") -> "Resource":
-    from poolctl.changes import decoded
+    from poolctl.resources.changes import decoded
 
     if stored is None:
         raise RefusedError(f"{cls.kind.lower()}/{key.rpartition('/')[2]} does not exist")

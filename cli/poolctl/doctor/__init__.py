@@ -1,0 +1,1 @@
+"""`poolctl doctor`: what is wrong, and what to do about it."""

@@ -1,0 +1,3 @@
+"""The commands under `poolctl ipam` that calicoctl does not have."""
+
+COMMANDS = ()

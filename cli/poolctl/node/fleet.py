@@ -1,0 +1,3 @@
+"""The commands under `poolctl node` that look at all nodes, not at this host."""
+
+COMMANDS = ()
