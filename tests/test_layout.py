@@ -34,6 +34,7 @@ BEYOND = (
     "tests/test_ipam_faults.py",
     "tests/test_layout.py",
     "tests/test_mutants.py",
+    "tests/test_readme.py",
     "tests/test_scenarios.py",
     "tests/test_state_machine.py",
     "tests/test_wheel.py",

@@ -33,6 +33,9 @@ class _Poolctl(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run a command line, and exit."""
         kwargs |= {"standalone_mode": False, "prog_name": "poolctl"}
+        if sys.stdout is None:  # type: ignore[redundant-expr, unused-ignore] # >&-
+            complain("standard output is closed; say >/dev/null if nobody shall see it")
+            sys.exit(REFUSED)
         try:
             code = super().main(*args, **kwargs)
         except click.UsageError as error:

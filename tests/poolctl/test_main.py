@@ -132,6 +132,12 @@ def test_standard_output_that_takes_nothing_is_an_error(shell, raw, etcd_endpoin
     )
 
 
+def test_a_closed_standard_output_is_an_error(shell):
+    result = shell("poolctl --help >&-")
+
+    assert (REFUSED, True) == (result.returncode, "standard output is closed" in result.stderr)
+
+
 def test_the_exit_status_counts_although_nobody_can_be_told(shell):
     assert shell("poolctl nonsense 2>/dev/full").returncode == USAGE
 
