@@ -29,6 +29,7 @@ BEYOND = (
     "tests/cni/test_fuzz.py",
     "tests/e2e/",
     "tests/interop/",
+    "tests/poolctl/test_snapshots.py",
     "tests/store/test_etcd_container.py",
     "tests/test_dev.py",
     "tests/test_ipam_faults.py",
