@@ -56,6 +56,42 @@ def label_node(store: Store, name: str, labels: Mapping[str, str], timeout_s: fl
     return True
 
 
+def delete_node(store: Store, name: str, timeout_s: float) -> bool:
+    """
+    Delete the Node resource.
+
+    Args:
+        timeout_s: For all that is asked of the store.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        ContentionError: Somebody else changed the resource at the same time; not deleted.
+        CommitUnknownError: It may be deleted; asking again is safe.
+        StoreError: See its kinds.
+    """
+    deadline = time.monotonic() + timeout_s
+    key = resource_key(Node.plural, name)
+    fetch = Fetch(keys=frozenset({key, EPOCH_KEY}))
+    found = store.read(fetch, timeout_s=_left_s(deadline)).found
+    stored, epoch = found[key], found[EPOCH_KEY]
+    if stored is None:
+        return False
+    txn = Txn(
+        # Who changes it meanwhile may have brought the node back.
+        expect={key: stored.mod_revision},
+        epoch=epoch.value if epoch else None,
+        deletes=frozenset({key}),
+    )
+    result = store.commit(txn, timeout_s=_left_s(deadline))
+    if not isinstance(result, Conflict):
+        return True
+    if result.current.found[key] is not None:
+        raise ContentionError(f"node/{name} was changed by somebody else at the same time")
+    return False
+
+
 def kubernetes_labels(kubernetes: Kubernetes, name: str) -> Mapping[str, str]:
     """
     Read the labels of a Kubernetes node.

@@ -10,21 +10,36 @@ Rules:
 2. Nothing is written, and nothing decided here: core/usage.py counts, core/audit.py judges.
 """
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from poolmgr.api import IPPool, IPReservation, Resource
-from poolmgr.core import audit, usage
+from poolmgr.cidr import IPNetwork, parse_network
+from poolmgr.core import audit, borrowed, usage
+from poolmgr.core.atlas import Atlas, Tenure, draw, tenure
 from poolmgr.core.flaws import Finding
-from poolmgr.core.outline import Ordinals, ordinals
-from poolmgr.core.records import BLOCKS, CONFIG_KEY, decode_resource, resource_range
+from poolmgr.core.live import Entry, entries
+from poolmgr.core.outline import Ordinals, ordinals, outline
+from poolmgr.core.records import (
+    BLOCKS,
+    CONFIG_KEY,
+    block_of_key,
+    decode_resource,
+    resource_range,
+)
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.txn import Fetch, Page, Range, Reading
-from poolmgr.errors import CompactedError, CorruptStateError, StoreUnavailableError
+from poolmgr.errors import (
+    CompactedError,
+    CorruptStateError,
+    InvalidRequestError,
+    StoreUnavailableError,
+)
 from poolmgr.store.port import PAGE_KEYS, Store, pages
 
 TIMEOUT_S = 60.0
@@ -34,6 +49,8 @@ _PAGE_TIMEOUT_S = 5.0
 _BLOCKS_AT_ONCE = 256
 """A page of small ones; were large ones to follow them, etcd would make up 256 MB at worst."""
 
+_LISTED = 20
+"""Names of pools in a message."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -78,7 +95,7 @@ def utilization(
     counted = [
         pool
         for pool in _decoded(IPPool, reader.first, unreadable)
-        if not pools or not {pool.metadata.name, str(pool.spec.cidr)}.isdisjoint(pools)
+        if not pools or _is_named(pool, pools)
     ]
     reservations = _decoded(IPReservation, reader.first, unreadable)
     reserved = AddressSet.of(
@@ -95,6 +112,131 @@ def utilization(
     return Usage(counts=counts, unreadable=tuple(unreadable), revision=reader.first.revision)
 
 
+class Borrowings:
+    """
+    Addresses used on other nodes than those that own their blocks: iterate over it once.
+
+    Args:
+        pools: Names and CIDRs of pools; if there are any, only blocks in these are looked at.
+        timeout_s: For all of it.
+
+    Attributes:
+        revision: As of which everything is found.
+        pools: Those that were looked for; () = all blocks are looked at.
+        without_node: How many addresses so far are in use, nobody knows where.
+        unreadable: Pools, where some were named, and blocks so far that do not decode.
+
+    Raises:
+        StoreError: There is no answer, or, while iterating, no complete one.
+    """
+
+    def __init__(
+        self, store: Store, *, pools: Collection[str] = (), timeout_s: float = TIMEOUT_S
+    ) -> None:
+        fetch = Fetch(ranges=frozenset({resource_range(IPPool.plural)}))
+        self._reader = _Reader(store, fetch, timeout_s)
+        self._all = not pools
+        self.revision = self._reader.first.revision
+        self.without_node = 0
+        self.unreadable: list[CorruptStateError] = []
+        self.pools: tuple[IPPool, ...] = ()
+        if pools:
+            found = _decoded(IPPool, self._reader.first, self.unreadable)
+            self.pools = tuple(pool for pool in found if _is_named(pool, pools))
+
+    def __iter__(self) -> Iterator[borrowed.Borrowed]:
+        """Yield borrowed addresses, in the order of the blocks' keys."""
+        for range_ in BLOCKS.values():
+            for key, raw in self._reader.items(range_):
+                try:
+                    if borrowed.is_at_home(ordinals(key, raw), raw):
+                        continue
+                    block = outline(key, raw)
+                except CorruptStateError as error:
+                    self.unreadable.append(error)
+                    continue
+                if self._all or any(p.spec.cidr.overlaps(block.cidr) for p in self.pools):
+                    away = borrowed.away(block)
+                    self.without_node += away.without_node
+                    yield from away.borrowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map:
+    """
+    Where everything is.
+
+    Attributes:
+        unreadable: Pools, reservations and blocks that do not decode, and are not on it.
+        revision: As of which everything was drawn.
+    """
+
+    atlas: Atlas
+    unreadable: tuple[CorruptStateError, ...]
+    revision: int
+
+
+def map_of(
+    store: Store,
+    *,
+    pools: Collection[str] = (),
+    timeout_s: float = TIMEOUT_S,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> Map:
+    """
+    Draw the blocks of all pools.
+
+    Args:
+        pools: Names and CIDRs of pools; if there are any, only these are drawn, and no blocks
+            outside of them.
+        timeout_s: For all of it.
+        advance: Called with the number of blocks that were read since its last call.
+
+    Raises:
+        InvalidRequestError: There is no such pool.
+        CorruptStateError: A pool that is named does not decode.
+        StoreError: There is no answer.
+    """
+    ranges = [resource_range(kind.plural) for kind in (IPPool, IPReservation)]
+    reader = _Reader(store, Fetch(ranges=frozenset(ranges)), timeout_s)
+    unreadable: list[CorruptStateError] = []
+    drawn = [*_decoded(IPPool, reader.first, unreadable)]
+    if pools:
+        drawn = _named(pools, drawn, unreadable)
+    reservations = _decoded(IPReservation, reader.first, unreadable)
+    reserved = AddressSet.of(
+        text for reservation in reservations for text in reservation.spec.reserved_cidrs
+    )
+    families = {pool.spec.cidr.version for pool in drawn} if pools else BLOCKS.keys()
+    blocks = (
+        block
+        for family in sorted(families)
+        for block in _tenures(reader.items(BLOCKS[family]), unreadable, advance)
+    )
+    found = draw(drawn, reserved, blocks, orphans=not pools)
+    return Map(atlas=found, unreadable=tuple(unreadable), revision=reader.first.revision)
+
+
+def networks_within(
+    store: Store, cidr: IPNetwork, *, timeout_s: float = TIMEOUT_S
+) -> frozenset[str]:
+    """
+    Tell which networks of our CNI plugin have addresses in the blocks of `cidr`.
+
+    Raises:
+        CorruptStateError: One of these blocks does not decode.
+        StoreError: There is no answer.
+    """
+    found: set[str] = set()
+    reader = _Reader(store, Fetch(keys=frozenset({CONFIG_KEY})), timeout_s)
+    for key, raw in reader.items(BLOCKS[cidr.version]):
+        block = block_of_key(key)
+        if block is not None and block.overlaps(cidr):
+            owners = outline(key, raw).secondary
+            found |= {owner["network"] for owner in owners if owner and owner.get("network")}
+    return frozenset(found)
+
+
 class Audit:
     """
     An audit: iterate over it once, for its findings.
@@ -102,6 +244,7 @@ class Audit:
     Args:
         now_ns: The time, to find releases at a time to come; None = do not look for them.
         timeout_s: For all of it.
+        advance: Called with the number of keys whenever some were read.
 
     Attributes:
         revision: As of which everything is checked.
@@ -113,9 +256,15 @@ class Audit:
     """
 
     def __init__(
-        self, store: Store, *, now_ns: int | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        store: Store,
+        *,
+        now_ns: int | None = None,
+        timeout_s: float = TIMEOUT_S,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._reader = _Reader(store, Fetch(keys=frozenset({CONFIG_KEY})), timeout_s)
+        fetch = Fetch(keys=frozenset({CONFIG_KEY}))
+        self._reader = _Reader(store, fetch, timeout_s, advance)
         self._now_ns = now_ns
         self.revision = self._reader.first.revision
         self.checked: Counter[str] = Counter()
@@ -123,6 +272,13 @@ class Audit:
     def __iter__(self) -> Iterator[Finding]:
         """Yield what is wrong, as it is found."""
         return audit.audit(self._reader.items, now_ns=self._now_ns, checked=self.checked)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every address that is not free, of blocks that decode, as of the revision."""
+        for range_ in BLOCKS.values():
+            for key, raw in self._reader.items(range_):
+                with contextlib.suppress(CorruptStateError):  # It is a finding.
+                    yield from entries(outline(key, raw))
 
 
 class _Reader:
@@ -133,8 +289,14 @@ class _Reader:
         first: The answer to `fetch`, whose revision it is.
     """
 
-    def __init__(self, store: Store, fetch: Fetch, timeout_s: float) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        fetch: Fetch,
+        timeout_s: float,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._store, self._advance = store, advance
         self._page_timeout_s = min(_PAGE_TIMEOUT_S, timeout_s)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
         self.first = store.read(fetch, timeout_s=self._page_timeout_s)
@@ -158,6 +320,7 @@ class _Reader:
         try:
             for page in _ahead(found):
                 yield from ((key, stored.value) for key, stored in page.items)
+                self._advance(len(page.items))
                 if time.monotonic() > self._deadline:
                     raise StoreUnavailableError(f"not all was read in {self._timeout_s:g} s")
         except CompactedError as error:
@@ -173,6 +336,10 @@ def _ahead(found: Iterator[Page]) -> Iterator[Page]:
         while (page := reading.result()) is not None:
             reading = executor.submit(next, found, None)
             yield page
+
+
+def _is_named(pool: IPPool, names: Collection[str]) -> bool:
+    return pool.metadata.name in names or str(pool.spec.cidr) in names
 
 
 def _decoded(
@@ -193,3 +360,47 @@ def _ordinals(
             yield ordinals(key, raw)
         except CorruptStateError as error:
             unreadable.append(error)
+
+
+def _tenures(
+    stored: Iterable[tuple[str, bytes]],
+    unreadable: list[CorruptStateError],
+    advance: Callable[[int], None],
+) -> Iterator[Tenure]:
+    for key, raw in stored:
+        advance(1)
+        try:
+            yield tenure(key, raw)
+        except CorruptStateError as error:
+            unreadable.append(error)
+
+
+def _named(
+    wanted: Collection[str], pools: Collection[IPPool], unreadable: list[CorruptStateError]
+) -> list[IPPool]:
+    """Return the pools with these names and CIDRs, in the order that pools have."""
+    chosen: set[str] = set()
+    for text in wanted:
+        names = {text, _canonical(text)}
+        found = [p for p in pools if names & {p.metadata.name, str(p.spec.cidr)}]
+        chosen.update(pool.metadata.name for pool in found)
+        if not found:
+            for error in unreadable:
+                if error.key == resource_range(IPPool.plural).start + text:
+                    raise error
+            there = [f"{pool.metadata.name} ({pool.spec.cidr})" for pool in pools]
+            more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""
+            listed = ", ".join(there[:_LISTED]) + more
+            raise InvalidRequestError(
+                f"pool: there is no {text!r}; there {f'are {listed}' if there else 'is none'}",
+                field="pool",
+            )
+    return [pool for pool in pools if pool.metadata.name in chosen]
+
+
+def _canonical(text: str) -> str:
+    """Write a network as pools do; what is none stays as it is."""
+    try:
+        return str(parse_network(text, strict=False))
+    except ValueError:
+        return text

@@ -16,7 +16,7 @@ from poolmgr.errors import (
     KubernetesError,
 )
 from poolmgr.kube.client import Access, Kubernetes
-from poolmgr.nodes import kubernetes_labels, label_node, labelled
+from poolmgr.nodes import delete_node, kubernetes_labels, label_node, labelled
 from tests.support.kube_api import Fault, KubeApi
 
 KEY = resource_key("nodes", "node-a")
@@ -198,3 +198,27 @@ def test_a_stored_node_that_cannot_be_read_is_left_alone(store, raw, kubernetes)
         sync(store, kubernetes)
 
     assert b"no JSON" == raw.get(KEY)
+
+
+def test_a_resource_is_deleted_once(store, raw):
+    raw.put(KEY, json.dumps(STORED))
+
+    first, second = delete_node(store, "node-a", 5), delete_node(store, "node-a", 5)
+
+    assert (True, False, None) == (first, second, raw.get(KEY))
+
+
+def test_a_resource_that_somebody_changes_is_not_deleted(store, raw):
+    raw.put(KEY, json.dumps(STORED))
+    changed = Overtaken(store, lambda: raw.put(KEY, json.dumps(STORED)))
+
+    with pytest.raises(ContentionError, match="node/node-a was changed by somebody else"):
+        delete_node(changed, "node-a", 5)
+
+    assert raw.get(KEY) is not None
+
+
+def test_a_resource_that_somebody_else_deletes_is_gone(store, raw):
+    raw.put(KEY, json.dumps(STORED))
+
+    assert delete_node(Overtaken(store, lambda: raw.delete(KEY)), "node-a", 5) is False

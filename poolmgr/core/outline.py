@@ -13,7 +13,7 @@ Rules:
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -59,26 +59,32 @@ class Ordinals:
     """The ordinals of a block: `unallocated` are free, the others in use or cooling down."""
 
     cidr: IPNetwork
+    affinity: str | None
     unallocated: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
     """
-    A block without what its owners are called.
+    A block without objects for its owners.
 
     Attributes:
-        affinity, allocations, unallocated: As in `Block`.
+        affinity, allocations, unallocated, sequence_numbers: As in `Block`.
         handles: One entry per attribute; None = no handle.
         released: One entry per attribute: the time of its release; None = it is in use.
+        secondary: One entry per attribute: what is stored of the owner; None = nothing.
+        alternate: One entry per attribute: Calico's migration target; None = none.
     """
 
     cidr: IPNetwork
     affinity: str | None
     allocations: Sequence[int | None]
     unallocated: Sequence[int]
+    sequence_numbers: Mapping[int, int]
     handles: Sequence[str | None]
     released: Sequence[str | None]
+    secondary: Sequence[Mapping[str, str] | None]
+    alternate: Sequence[Mapping[str, str] | None]
 
     def held(self) -> Counter[str]:
         """Count the ordinals of each handle; Windows' reserved ones have none."""
@@ -108,14 +114,16 @@ def ordinals(key: str, raw: bytes) -> Ordinals:
     try:
         value = json.loads(raw.partition(_OWNERS)[0] + b"}")
         cidr, allocations = parse_network(value["cidr"]), value["allocations"]
-        unallocated = value.get("unallocated") or ()
+        unallocated, affinity = value.get("unallocated") or (), value["affinity"]
+        if not isinstance(affinity, str | None):
+            raise ValueError("an affinity is no text")  # noqa: TRY004, TRY301 - as any other
         if not {*map(type, chain(allocations, unallocated))} <= {int, NoneType}:
             raise ValueError("an ordinal is no number")  # noqa: TRY301 - as any other
         _check(key, cidr, allocations, unallocated)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         block = decode_block(key, raw)
-        return Ordinals(cidr=block.cidr, unallocated=block.unallocated)
-    return Ordinals(cidr=cidr, unallocated=unallocated)
+        return Ordinals(cidr=block.cidr, affinity=block.affinity, unallocated=block.unallocated)
+    return Ordinals(cidr=cidr, affinity=affinity, unallocated=unallocated)
 
 
 def outline(key: str, raw: bytes) -> Outline:
@@ -139,8 +147,11 @@ def outline(key: str, raw: bytes) -> Outline:
         affinity=value.get("affinity"),
         allocations=value["allocations"],
         unallocated=unallocated,
+        sequence_numbers=value.get("sequenceNumberForAllocation") or {},
         handles=[owner.get("handle_id") for owner in owners],
+        alternate=[owner.get("alternateOwnerAttrs") for owner in owners],
         released=[owner.get("releasedAt") for owner in owners],
+        secondary=[owner.get("secondary") for owner in owners],
     )
 
 
@@ -181,8 +192,11 @@ def _of(block: Block) -> Outline:
         affinity=block.affinity,
         allocations=block.allocations,
         unallocated=block.unallocated,
+        sequence_numbers=block.sequence_numbers,
         handles=[attribute.handle for attribute in block.attributes],
+        alternate=[attribute.alternate or None for attribute in block.attributes],
         released=[attribute.released_at for attribute in block.attributes],
+        secondary=[attribute.secondary or None for attribute in block.attributes],
     )
 
 

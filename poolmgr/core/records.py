@@ -35,6 +35,7 @@ HANDLES = Range.prefix("/calico/ipam/v2/handle/")
 BLOCKS = {4: Range.prefix("/calico/ipam/v2/assignment/ipv4/block/"),
           6: Range.prefix("/calico/ipam/v2/assignment/ipv6/block/")}  # fmt: skip
 AFFINITIES = {kind: Range.prefix(f"/calico/ipam/v2/{kind}/") for kind in ("host", "virtual")}
+SESSIONS = Range.prefix("/poolmgr/v1/session/")
 
 _AFFINITY = re.compile(r"/calico/ipam/v2/(host|virtual)/([^/]+)/ipv([46])/block/([^/]+)")
 _NOT_IN_SEGMENT = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")
@@ -110,7 +111,7 @@ def attachment_key(attachment: Attachment) -> str:
 
 def session_key(host: str) -> str:
     """Return the key of a node's session fence."""
-    return "/poolmgr/v1/session/" + _segment("host", host)
+    return SESSIONS.start + _segment("host", host)
 
 
 @lru_cache(maxsize=4096)

@@ -67,6 +67,8 @@ class AddressSet:
 
     def count_in(self, network: IPNetwork) -> int:
         """Count the addresses of `network` that are in the set."""
+        if not self.intervals:  # nearly always, and asked for every block there is
+            return 0
         family, first, last = interval_of(network)
         at = max(0, bisect_right(self.intervals, (family, first, 1 << 128)) - 1)
         count = 0

@@ -98,16 +98,16 @@ def utilization(
         blocks: All blocks; read once, so that they need not be in memory together.
         keep_blocks: Whether the counts of each block are wanted, too.
     """
-    home_of = _Homes([pool.spec.cidr for pool in pools])
+    home_of = Homes([pool.spec.cidr for pool in pools])
     sums = [_Sum() for _ in pools]
     orphans = _Sum()
     for block in blocks:
         home = home_of.first(block.cidr)
         pool = block.cidr if home is None else pools[home].spec.cidr
-        whole = _usage(block, block.cidr, reserved)
+        whole = count(block, block.cidr, reserved)
         inside = home is None or contains(pool, block.cidr)
         total = orphans if home is None else sums[home]
-        total.add(whole if inside else _usage(block, pool, reserved))
+        total.add(whole if inside else count(block, pool, reserved))
         if keep_blocks:
             total.blocks.append(BlockUsage(cidr=block.cidr, usage=whole))
     return Utilization(
@@ -145,7 +145,7 @@ def _pool_usage(pool: IPPool, claimed: _Sum, reserved: AddressSet) -> PoolUsage:
     )
 
 
-def _usage(block: Counted, within: IPNetwork, reserved: AddressSet) -> Usage:
+def count(block: Counted, within: IPNetwork, reserved: AddressSet) -> Usage:
     """Count the addresses of `block` in `within`, which is the block or smaller than it."""
     first = int(within.network_address) - int(block.cidr.network_address)
     window = range(first, first + within.num_addresses)
@@ -161,7 +161,7 @@ def _usage(block: Counted, within: IPNetwork, reserved: AddressSet) -> Usage:
     )
 
 
-class _Homes:
+class Homes:
     """Finds the first network of a list that overlaps a given one, without trying them all."""
 
     def __init__(self, networks: Sequence[IPNetwork]) -> None:
@@ -171,6 +171,7 @@ class _Homes:
             same_size.setdefault(_head(network, network.prefixlen), at)
 
     def first(self, network: IPNetwork) -> int | None:
+        """Return the place of that network in the list; None = there is none."""
         return min(self._overlapping(network), default=None)
 
     def _overlapping(self, network: IPNetwork) -> Iterator[int]:

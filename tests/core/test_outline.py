@@ -29,6 +29,9 @@ def of(block: Block) -> Outline:
         unallocated=[*block.unallocated],
         handles=[attribute.handle for attribute in block.attributes],
         released=[attribute.released_at for attribute in block.attributes],
+        secondary=[dict(attribute.secondary) or None for attribute in block.attributes],
+        alternate=[dict(attribute.alternate) or None for attribute in block.attributes],
+        sequence_numbers=dict(block.sequence_numbers),
     )
 
 
@@ -41,6 +44,9 @@ def sorted_out(found: Outline) -> Outline:
         unallocated=[*found.unallocated],
         handles=[*found.handles],
         released=[*found.released],
+        secondary=[dict(owner) if owner else None for owner in found.secondary],
+        alternate=[dict(owner) if owner else None for owner in found.alternate],
+        sequence_numbers=dict(found.sequence_numbers),
     )
 
 
@@ -68,7 +74,10 @@ def test_a_block_has_the_outline_of_what_it_decodes_to(block):
 
     assert of(block) == sorted_out(outline(key, raw))
     assert block.unallocated == (*ordinals(key, raw).unallocated,)
-    assert block.cidr == ordinals(key, raw).cidr
+    assert (block.cidr, block.affinity) == (
+        ordinals(key, raw).cidr,
+        ordinals(key, raw).affinity,
+    )
 
 
 @given(st.data(), strategies.blocks())

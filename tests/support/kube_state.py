@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 RECORDED = Path(__file__).parent.parent / "interop" / "data" / "kube.json"
-KINDS = {"namespaces": "Namespace", "nodes": "Node", "pods": "Pod"}
+KINDS = {
+    "namespaces": "Namespace",
+    "nodes": "Node",
+    "pods": "Pod",
+    "services": "Service",
+    "servicecidrs": "ServiceCIDR",
+}
+NETWORKING = ["apis", "networking.k8s.io", "v1"]
 
 Json = dict[str, Any]
 
@@ -63,10 +70,12 @@ class KubeState:
 
     Attributes:
         oldest: Versions before this one are compacted away.
+        has_service_ranges: Kubernetes before 1.33 has no such kind.
     """
 
     def __init__(self) -> None:
         self.oldest = 0
+        self.has_service_ranges = True
         self._changes: list[Change] = []
         self._changed = threading.Condition()
         self._over = threading.Event()
@@ -204,8 +213,12 @@ class KubeState:
     def _route(self, path: str) -> tuple[str, str, str]:
         """Return plural, namespace and name; the latter two may be empty."""
         match path.strip("/").split("/"):
+            case [*group, "servicecidrs"] if group == NETWORKING and self.has_service_ranges:
+                return "servicecidrs", "", ""
             case ["api", "v1", plural] if plural in KINDS:
                 return plural, "", ""
+            case ["api", "v1", "namespaces", namespace, "services", name]:
+                return "services", namespace, name
             case ["api", "v1", ("namespaces" | "nodes") as plural, name]:
                 return plural, "", name
             case ["api", "v1", "namespaces", namespace, "pods"]:

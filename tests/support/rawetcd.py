@@ -20,6 +20,11 @@ class RawEtcd:
         answer = self._kv.Range(etcdrpc.RangeRequest(key=_bytes(key)), timeout=5)
         return answer.kvs[0].value if answer.kvs else None
 
+    def revision_of(self, key: str) -> int:
+        """Return the revision of a key's last change; 0 = it does not exist."""
+        answer = self._kv.Range(etcdrpc.RangeRequest(key=_bytes(key)), timeout=5)
+        return int(answer.kvs[0].mod_revision) if answer.kvs else 0
+
     def dump(self) -> dict[str, bytes]:
         """Return every key and its value."""
         request = etcdrpc.RangeRequest(key=b"\0", range_end=b"\0")
@@ -47,6 +52,18 @@ class RawEtcd:
         token = self._auth.Authenticate(login).token
         user = etcdrpc.AuthUserAddRequest(name=name, password=password)
         self._auth.UserAdd(user, metadata=(("token", token),))
+
+    def grant(self, name: str, password: str, rights: dict[str, str]) -> None:
+        """Add a user, who may read ("READ") or change ("READWRITE") keys and what is below "/"."""
+        self._auth.UserAdd(etcdrpc.AuthUserAddRequest(name=name, password=password))
+        self._auth.RoleAdd(etcdrpc.AuthRoleAddRequest(name=name))
+        for key, right in rights.items():
+            end = f"{key[:-1]}0" if key.endswith("/") else ""
+            permission = {"permType": right, "key": _bytes(key), "range_end": _bytes(end)}
+            self._auth.RoleGrantPermission(
+                etcdrpc.AuthRoleGrantPermissionRequest(name=name, perm=permission)
+            )
+        self._auth.UserGrantRole(etcdrpc.AuthUserGrantRoleRequest(user=name, role=name))
 
     def close(self) -> None:
         self._channel.close()

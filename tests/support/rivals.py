@@ -19,6 +19,7 @@ from poolmgr.core.request import (
     AssignIP,
     Attachment,
     AutoAssign,
+    ChangeConfig,
     ClaimAffinities,
     CollectCold,
     EnsureBlock,
@@ -398,4 +399,5 @@ _VERBS: Mapping[type, Callable[..., Outcome | IPAMConfig]] = {
     CollectCold: IPAM.collect_cold,
     SetOwner: IPAM.set_owner,
     SetConfig: IPAM.set_config,
+    ChangeConfig: IPAM.change_config,
 }

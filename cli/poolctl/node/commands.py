@@ -11,7 +11,7 @@ from poolctl.report import say
 
 @click.group(no_args_is_help=False)
 def node() -> None:
-    """Register this host, install the CNI plugin on it, and look after it."""
+    """Set up this host, and look after all nodes."""
 
 
 def _labels(
@@ -144,15 +144,14 @@ def gc(
     collect(session, conf, cache_dir=cache_dir, after_reboot=after_reboot, dry_run=dry_run)
 
 
-@node.command()
-@click.option(
+_conf_dir = click.option(
     "--conf-dir",
     default="/etc/cni/net.d",
     show_default=True,
     type=click.Path(path_type=Path),
     help="Where the runtime reads network configurations.",
 )
-@click.option(
+_bin_dirs = click.option(
     "--bin-dir",
     "bin_dirs",
     multiple=True,
@@ -161,6 +160,11 @@ def gc(
     type=click.Path(path_type=Path),
     help="Where it looks for plugins. May repeat.",
 )
+
+
+@node.command()
+@_conf_dir
+@_bin_dirs
 @click.option(
     "-o",
     "--output",
@@ -182,3 +186,35 @@ def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output:
     found = look(session, conf_dir, bin_dirs)
     click.echo(rendered(found, output))
     return 0 if found.is_fine else FOUND
+
+
+@node.command()
+@click.option(
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The archive to write, a .tar.gz; by default one named after host and time.",
+)
+@_conf_dir
+@_bin_dirs
+@click.pass_context
+def diags(
+    context: click.Context, file: Path | None, conf_dir: Path, bin_dirs: tuple[Path, ...]
+) -> None:
+    """
+    Collect what a bug report needs in an archive.
+
+    It holds versions, what doctor and node status say, network configurations, resources and
+    counts, and no secrets: passwords, tokens and keys are masked. What cannot be read is in it
+    as the error.
+
+    \b
+    Examples:
+      poolctl node diags
+      poolctl --timeout 120 node diags -o /tmp/diags.tar.gz
+    """
+    from poolctl.node.diags import write
+
+    write(context, file, conf_dir, bin_dirs)

@@ -1,3 +1,163 @@
 """The commands under `poolctl node` that look at all nodes, not at this host."""
 
-COMMANDS = ()
+import click
+
+from poolctl.config import Session
+
+_NAME = click.argument("name")
+_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+
+
+@click.command("list")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "wide", "json", "yaml", "name"]),
+    default="table",
+    show_default=True,
+)
+@click.pass_obj
+def list_(session: Session, output: str) -> int:
+    r"""
+    List all nodes: their blocks, and the addresses in use in them and by them.
+
+    A node is known by its Node resource, a block or an address. IN-USE, FREE and COOLING count
+    addresses of its blocks, LENT those in use there by other nodes; USED counts addresses that
+    the node uses anywhere, BORROWED those of them that lie in no block of its own.
+
+    \b
+    Examples:
+      poolctl node list
+      poolctl node list -o wide
+      poolctl node list -o json
+    """
+    from poolctl.node.hosts import list_nodes
+
+    return list_nodes(session, output)
+
+
+@click.command()
+@_NAME
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+)
+@click.pass_obj
+def show(session: Session, name: str, output: str) -> int:
+    r"""
+    Tell what the node NAME has: its blocks, what it borrows and of whom, and its labels.
+
+    \b
+    Examples:
+      poolctl node show node-a
+      poolctl node show node-a -o yaml
+    """
+    from poolctl.node.hosts import show_node
+
+    return show_node(session, name, output)
+
+
+@click.command()
+@_NAME
+@_DRY_RUN
+@_YES
+@click.pass_obj
+def drain(session: Session, name: str, dry_run: bool, yes: bool) -> int:
+    r"""
+    Give up the empty blocks of the node NAME, which lives, so that others can claim them.
+
+    Addresses in use are not touched: move the pods away first (kubectl drain), which also
+    keeps the node from claiming blocks again. Blocks that are not empty stay the node's; they,
+    and who has their addresses, are listed, and the exit status is 1 until there are none.
+
+    \b
+    Examples:
+      poolctl node drain node-a --dry-run
+      poolctl node drain node-a --yes
+    """
+    from poolctl.node.drain import drain_node
+
+    return drain_node(session, name, dry_run=dry_run, yes=yes)
+
+
+@click.command()
+@_NAME
+@_DRY_RUN
+@_YES
+@click.option("--force", is_flag=True, help="Do not look whether the node is alive.")
+@click.option(
+    "--kubeconfig", metavar="FILE", help="Refuse if Kubernetes still has a node of this name."
+)
+@click.pass_obj
+def remove(
+    session: Session,
+    name: str,
+    dry_run: bool,
+    yes: bool,
+    force: bool,
+    kubeconfig: str | None,
+) -> int:
+    r"""
+    Release all that the node NAME held, which is gone for good, and delete its Node resource.
+
+    Every address that is recorded as used by the node is released, tunnel addresses and
+    borrowed ones too; sticky ones are kept for their owners. Its blocks go, or stay with the
+    addresses that other nodes use in them. A node that was given an address within the last
+    five minutes seems alive, and is refused. It is safe to run this again, whatever happened.
+
+    What Calico's own programs store of a node beside that (workload endpoints, BGP peers, Felix
+    settings) stays: calicoctl delete node removes it.
+
+    \b
+    Examples:
+      poolctl node remove node-a --dry-run
+      poolctl node remove node-a --kubeconfig /etc/kubernetes/admin.conf --yes
+    """
+    from poolctl.node.remove import remove_node
+
+    return remove_node(
+        session, name, dry_run=dry_run, yes=yes, force=force, kubeconfig=kubeconfig
+    )
+
+
+@click.command()
+@click.option(
+    "--node",
+    "name",
+    metavar="NAME",
+    help="Whose routes; else those of this host, named as for the CNI plugin.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["ip", "bird", "frr", "json"]),
+    default="ip",
+    show_default=True,
+)
+@click.pass_obj
+def routes(session: Session, name: str | None, output: str) -> int:
+    r"""
+    Print the routes to other nodes' blocks that a bridge or ptp network needs.
+
+    A block is reached through its node's address: spec.bgp, or else an InternalIP or
+    CalicoNodeIP of spec.addresses, of the Node resource. Addresses that a node borrows have
+    routes of their own. The nodes must be on one network segment.
+
+    Routes of nodes without an address are left out; the exit status is 1 then.
+
+    \b
+    Examples:
+      poolctl node routes | sh
+      poolctl node routes --node node-a -o bird > /etc/bird/poolmgr.conf
+    """
+    from poolctl.node.routes import print_routes
+    from poolmgr.cni.host import node_name
+
+    return print_routes(session, name or node_name({}), output)
+
+
+COMMANDS: tuple[click.Command, ...] = (list_, show, drain, remove, routes)

@@ -1,0 +1,207 @@
+"""
+All nodes: what they have, read as of one revision.
+
+Rules:
+
+1. Pages are looked at and let go of; what is kept is a few numbers per node.
+2. What does not decode is noted, and not counted.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from poolmgr.api import Node
+from poolmgr.cidr import IPAddress, IPNetwork, address_at
+from poolmgr.core.affinity import AffinityState
+from poolmgr.core.block import Attribute
+from poolmgr.core.outline import Outline, outline
+from poolmgr.core.records import (
+    AFFINITIES,
+    BLOCKS,
+    SESSIONS,
+    affinity_range,
+    block_of_key,
+    decode_affinity,
+    decode_resource,
+    decode_session,
+    host_of_key,
+    resource_key,
+    resource_range,
+    session_key,
+)
+from poolmgr.core.tenancy import Addresses, Census, addresses_of, users
+from poolmgr.core.txn import Fetch, KeyValue, Range
+from poolmgr.errors import CompactedError, CorruptStateError, StoreUnavailableError
+from poolmgr.store.port import PAGE_KEYS, Store, pages
+
+_NODES = resource_range(Node.plural)
+_PAGE_TIMEOUT_S = 5.0
+_BLOCKS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """
+    An address that a node uses.
+
+    Attributes:
+        affinity: Of the block.
+        owner: Its handle and attributes.
+        number: Sequence number recorded with the assignment; 0 = none.
+    """
+
+    address: IPAddress
+    block: IPNetwork
+    affinity: str | None
+    owner: Attribute
+    number: int
+
+
+class Fleet:
+    """
+    All nodes, as of one revision.
+
+    Args:
+        timeout_s: For all that is asked of it.
+        advance: Called with the number of blocks looked at since the last call.
+
+    Attributes:
+        revision: As of which everything is read.
+        unreadable: What did not decode so far.
+
+    Raises:
+        StoreError: There is no answer, or, from its methods, no complete one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        timeout_s: float,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._store, self._advance = store, advance
+        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
+        self.unreadable: list[CorruptStateError] = []
+        # Any key will do: the answer has the revision.
+        first = Fetch(keys=frozenset({resource_key(Node.plural, "any")}))
+        self.revision = store.read(first, timeout_s=self._page_s()).revision
+
+    def census(self, *, look: Callable[[Outline], None] = lambda _: None) -> Census:
+        """
+        Count what every node has.
+
+        Args:
+            look: Called with each block.
+        """
+        census = Census()
+        for key, _ in self._items(replace(_NODES, keys_only=True)):
+            census[key.removeprefix(_NODES.start)].has_resource = True
+        for key, _ in self._items(replace(AFFINITIES["host"], keys_only=True)):
+            named = host_of_key(key)
+            if named is not None:
+                census[named[1]].affinities += 1
+        for key, _ in self._items(replace(SESSIONS, keys_only=True)):
+            census[key.removeprefix(SESSIONS.start)].has_session = True
+        for block in self.blocks():
+            census.add(block)
+            look(block)
+        return census
+
+    def addresses(self) -> dict[str, Addresses]:
+        """Return the addresses of every node that has a resource."""
+        found: dict[str, Addresses] = {}
+        for key, stored in self._items(_NODES):
+            name = key.removeprefix(_NODES.start)
+            node = self._node(key, stored)
+            found[name] = addresses_of(node) if node else {}
+        return found
+
+    def resource(self, name: str) -> Node | None:
+        """Return the resource of a node; None = there is none that decodes."""
+        key = resource_key(Node.plural, name)
+        stored = self._one(key)
+        return None if stored is None else self._node(key, stored)
+
+    def deletions(self, name: str) -> int:
+        """Return how often something was released on a node since it has a fence."""
+        key = session_key(name)
+        stored = self._one(key)
+        return decode_session(key, stored.value if stored else None).n
+
+    def affinities(self, name: str) -> dict[IPNetwork, AffinityState | None]:
+        """Return a node's affinities: block -> state; None = it does not decode."""
+        found: dict[IPNetwork, AffinityState | None] = {}
+        for family in BLOCKS:
+            for key, stored in self._items(affinity_range(name, family)):
+                cidr = block_of_key(key)
+                if cidr is not None:
+                    found[cidr] = self._state(key, stored)
+        return found
+
+    def usages(self, name: str) -> Iterator[Usage]:
+        """Yield the addresses that a node uses."""
+        for block in self.blocks():
+            for ordinal in users(block).get(name, ()):
+                index = block.allocations[ordinal]
+                assert index is not None
+                stored = block.secondary[index] or {}
+                yield Usage(
+                    address=address_at(block.cidr, ordinal),
+                    block=block.cidr,
+                    affinity=block.affinity,
+                    owner=Attribute(handle=block.handles[index], secondary=stored),
+                    number=block.sequence_numbers.get(ordinal, 0),
+                )
+
+    def blocks(self) -> Iterator[Outline]:
+        """Yield all blocks that decode, IPv4 first, in key order."""
+        for range_ in BLOCKS.values():
+            for key, stored in self._items(range_, at_once=_BLOCKS_AT_ONCE):
+                try:
+                    yield outline(key, stored.value)
+                except CorruptStateError as error:
+                    self.unreadable.append(error)
+                self._advance(1)
+
+    def _node(self, key: str, stored: KeyValue) -> Node | None:
+        try:
+            return decode_resource(Node, key, stored.value, stored.mod_revision)
+        except CorruptStateError as error:
+            self.unreadable.append(error)
+            return None
+
+    def _state(self, key: str, stored: KeyValue) -> AffinityState | None:
+        try:
+            return decode_affinity(key, stored.value).state
+        except CorruptStateError as error:
+            self.unreadable.append(error)
+            return None
+
+    def _one(self, key: str) -> KeyValue | None:
+        only = Range(start=key, end=f"{key}\0")
+        return next((stored for _, stored in self._items(only)), None)
+
+    def _items(
+        self, range_: Range, *, at_once: int = PAGE_KEYS
+    ) -> Iterator[tuple[str, KeyValue]]:
+        found = pages(
+            self._store,
+            range_,
+            page_size=at_once,
+            timeout_s=self._page_s(),
+            revision=self.revision,
+        )
+        try:
+            for page in found:
+                yield from page.items
+                if time.monotonic() > self._deadline:
+                    raise StoreUnavailableError(f"not all was read in {self._timeout_s:g} s")
+        except CompactedError as error:
+            raise CompactedError(
+                f"revision {self.revision} was compacted away while it was read; ask again"
+            ) from error
+
+    def _page_s(self) -> float:
+        return max(0.1, min(_PAGE_TIMEOUT_S, self._deadline - time.monotonic()))
