@@ -55,6 +55,7 @@ from poolmgr.core.plan import plan
 from poolmgr.core.request import (
     AssignIP,
     AutoAssign,
+    ChangeConfig,
     ClaimAffinities,
     CollectCold,
     CollectGarbage,
@@ -201,6 +202,15 @@ class IPAM:
 
     def set_config(self, request: SetConfig, *, timeout_s: float = 10.0) -> IPAMConfig:
         """Replace the IPAM configuration."""
+        return self._ask(request, Config, timeout_s).config
+
+    def change_config(self, request: ChangeConfig, *, timeout_s: float = 10.0) -> IPAMConfig:
+        """
+        Change fields of the IPAM configuration; the others stay what they are by then.
+
+        Raises:
+            InvalidRequestError: What it would be then breaks a rule.
+        """
         return self._ask(request, Config, timeout_s).config
 
     def _ask(

@@ -1,9 +1,11 @@
 """Fixtures and options for all tests."""
 
+import contextlib
 import signal
 from collections import Counter
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
 from poolmgr.errors import StoreUnavailableError
@@ -83,6 +85,19 @@ def etcd_binary() -> EtcdBinary:
 def private_etcd(etcd_binary: EtcdBinary) -> Iterator[EmbeddedEtcd]:
     """A private etcd that all tests share."""
     with EmbeddedEtcd(etcd_binary) as etcd:
+        yield etcd
+
+
+@pytest.fixture(scope="session")
+def full_etcd(etcd_binary: EtcdBinary) -> Iterator[EmbeddedEtcd]:
+    """An etcd that has no space left, and has raised the alarm of it."""
+    quota = "--quota-backend-bytes=4194304"
+    with EmbeddedEtcd(etcd_binary, arguments=[quota]) as etcd:
+        other = RawEtcd(etcd.endpoint)
+        with contextlib.suppress(grpc.RpcError):
+            for number in range(64):
+                other.put(f"/filler/{number}", b"x" * 524_288)
+        other.close()
         yield etcd
 
 

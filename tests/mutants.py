@@ -6,6 +6,7 @@ the product; `old` must occur exactly once in the file, so that a mutant cannot 
 stale.
 """
 
+from tests.copies_mutants import COPIES
 from tests.planner_mutants import BLOCKS, PLANNER
 from tests.support.mutant import Mutant
 
@@ -104,4 +105,5 @@ MUTANTS = (
     # What a transaction compares, and what the loop does with an answer
     *PLANNER,
     *BLOCKS,
+    *COPIES,
 )

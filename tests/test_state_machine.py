@@ -17,6 +17,7 @@ from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, HostReserved
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.request import (
     Attachment,
+    ChangeConfig,
     ClaimAffinities,
     CollectCold,
     EnsureBlock,
@@ -76,6 +77,7 @@ housekeeping = st.one_of(
     st.builds(EnsureBlock, host=hosts, reserved=families.map(lambda f: dict.fromkeys(f, KEPT))),
     st.builds(CollectCold, block=networks),
     st.builds(SetConfig, config=configs),
+    st.builds(ChangeConfig, cooldown_s=st.sampled_from((0, 2)), strict_affinity=booleans),
 )
 
 

@@ -49,7 +49,8 @@ class Session:
             self._environ[_VARIABLES[0]] = endpoints
             named.insert(0, "--etcd-endpoints")
         self._named_by = named[0] if named else ""
-        self._deadline = time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+        self.renew()
         self._netconf: Mapping[str, str] = {}
         self._followers: list[Session] = []
         self.etcd = ""
@@ -58,6 +59,10 @@ class Session:
     def left_s(self) -> float:
         """Seconds until the run must be over."""
         return max(0.0, self._deadline - time.monotonic())
+
+    def renew(self) -> None:
+        """Begin the time anew, as a run without end does with each of its steps."""
+        self._deadline = time.monotonic() + self._timeout_s
 
     def following(self, netconf: Mapping[str, str]) -> "Session":
         """
@@ -74,7 +79,8 @@ class Session:
         if given:
             warn(f"{given} is ignored: the network configuration names the endpoints")
         other = copy.copy(self)
-        other.__dict__.pop("store", None)
+        for cached in ("store", "settings"):
+            other.__dict__.pop(cached, None)
         other._netconf, other._followers = netconf, []
         other._config, other._named_by = None, ""
         self._followers.append(other)
@@ -90,14 +96,21 @@ class Session:
         """
         from poolmgr.store.etcd import EtcdStore
 
-        store = EtcdStore(self._settings())
+        store = EtcdStore(self.settings)
         if not self._verbose:
             return store
         from poolctl.trace import Traced
 
         return Traced(store)
 
-    def _settings(self) -> "Settings":
+    @cached_property
+    def settings(self) -> "Settings":
+        """
+        Where etcd is, and how to be let in.
+
+        Raises:
+            InvalidRequestError: No usable configuration.
+        """
         from poolmgr.store.source import settings_from
 
         config = None if self._named_by else self._config

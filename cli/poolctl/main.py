@@ -1,6 +1,7 @@
 """The command `poolctl` itself: global options, and the last word on every error."""
 
 import io
+import os
 import sys
 
 try:
@@ -9,6 +10,7 @@ try:
 
     import click
 
+    from poolctl.completion import VARIABLE, attach
     from poolctl.config import Session
     from poolctl.datastore.commands import datastore
     from poolctl.doctor.commands import COMMANDS as DOCTOR
@@ -25,6 +27,26 @@ except KeyboardInterrupt:  # These take most of the time that --help takes.
     sys.exit(130)
 
 _LONGEST_TIMEOUT_S = 86_400
+
+_EPILOG = """
+\b
+Environment:
+  ETCD_ENDPOINTS                  http://HOST:PORT or https://HOST:PORT, comma-separated
+  ETCD_CA_CERT_FILE               who signs the servers' certificates
+  ETCD_CERT_FILE, ETCD_KEY_FILE   the client's certificate and key
+  ETCD_USERNAME, ETCD_PASSWORD    where etcd wants a password
+  NO_COLOR                        no colours, not even on a terminal
+
+\b
+Exit status:
+  0  fine
+  1  refused: a manifest, a name or a configuration is wrong, the present state
+     does not allow it, or stored data is broken
+  2  usage: the command line is wrong
+  3  etcd is unavailable or refuses
+  4  the outcome of a write is unknown
+  5  a check found something wrong
+"""
 
 
 class _Poolctl(click.Group):
@@ -89,13 +111,8 @@ def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) 
 @click.group(
     cls=_Poolctl,
     no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=(
-        "Exit status: 0 fine; 1 refused: a manifest, a name or a configuration is wrong, the "
-        "present state does not allow it, or stored data is broken; 2 usage: the command line "
-        "is wrong; 3 etcd is unavailable or refuses; 4 the outcome of a write is unknown; "
-        "5 a check found something wrong."
-    ),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
 )
 @click.option(
     "-c",
@@ -116,7 +133,14 @@ def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) 
     metavar="SECONDS",
     help="Time for the whole command.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what etcd is asked.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Tell on stderr what etcd is asked, and how long its answer takes.",
+)
+# Scripts for calicoctl say so; which version Calico's own programs have matters to them only.
+@click.option("--allow-version-mismatch", is_flag=True, hidden=True, expose_value=False)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def main(
@@ -130,6 +154,13 @@ def main(
     Manage address pools, nodes and addresses that are stored in etcd.
 
     etcd is named by ETCD_ENDPOINTS in the environment, or else by a configuration file.
+
+    \b
+    Examples:
+      poolctl apply -f pool.yaml
+      poolctl get ippools -o yaml
+      poolctl ipam show --show-blocks
+      poolctl doctor
     """
     if context.obj is None:
         context.obj = Session(config, etcd_endpoints, timeout, verbose=verbose)
@@ -143,6 +174,8 @@ for _group, _commands in (
 ):
     for _command in _commands:
         _group.add_command(_command)
+if VARIABLE in os.environ:
+    attach(main)
 
 if __name__ == "__main__":
     main()

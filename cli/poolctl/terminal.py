@@ -47,6 +47,14 @@ def show(text: str) -> None:
     click.echo(text, color=has_colours())
 
 
+def clear() -> bool:
+    """Clear the screen where stdout is one; tell whether it is."""
+    if not _is_terminal(sys.stdout):
+        return False
+    click.clear()
+    return True
+
+
 def width() -> int:
     """Return how many columns stdout has: COLUMNS, or what the terminal says, or 80."""
     return shutil.get_terminal_size().columns

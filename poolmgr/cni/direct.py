@@ -22,6 +22,7 @@ from poolmgr.errors import PoolmgrError
 
 if TYPE_CHECKING:
     from poolmgr.cni.netconf import Call
+    from poolmgr.cni.witness import Witness
     from poolmgr.store.port import Store
 
 _LABEL_S, _LEAST_S = 1.0, 0.1
@@ -99,7 +100,7 @@ def _serve(
 
     node = node_name(call.naming)
     settings, _ = settings_from(call.etcd, environ)
-    call = _settled(call, node)
+    call = settled(call, node)
 
     # The call is sound: only now comes what talks to etcd, most of this process's start.
     from poolmgr.cni import verbs
@@ -111,13 +112,11 @@ def _serve(
     store = Witness(EtcdStore(settings))
     try:
         ipam = IPAM(store, clock=clock)
-        left_s = max(0.1, started + verbs.TIMEOUT_S - time.monotonic())
+        deadline = started + verbs.TIMEOUT_S
+        left_s = max(0.1, deadline - time.monotonic())
         if call.command is Command.ADD:
             result = verbs.add(call, node, ipam, now_ns=clock(), timeout_s=left_s, alive=alive)
-            if call.node_labels is not None:
-                _label(node, call.node_labels, store, deadline=started + verbs.TIMEOUT_S)
-            if text := store.warning(call):
-                _log.warning("%s", text)
+            conclude(call, node, store, deadline=deadline)
             return result
         if call.command is Command.DEL:
             verbs.delete(call, node, ipam, timeout_s=left_s)
@@ -132,7 +131,21 @@ def _serve(
     return None
 
 
-def _settled(call: "Call", node: str) -> "Call":
+def conclude(call: "Call", node: str, store: "Witness", *, deadline: float) -> None:
+    """
+    Do what comes after an ADD that was served, and must not make it fail.
+
+    Args:
+        store: The one that served it.
+        deadline: In monotonic seconds.
+    """
+    if call.node_labels is not None:
+        _label(node, call.node_labels, store, deadline=deadline)
+    if text := store.warning(call):
+        _log.warning("%s", text)
+
+
+def settled(call: "Call", node: str) -> "Call":
     """
     Return an ADD with what annotations and, where configured, the Kubernetes API say.
 

@@ -137,21 +137,22 @@ def success(version: str, allocations: Sequence[Allocation]) -> Json:
     return result
 
 
-def _with_prefix(allocation: Allocation) -> str:
+def with_prefix(allocation: Allocation) -> str:
+    """Write an address as the main plugin configures it."""
     length = allocation.link.prefix_length
     return f"{allocation.address}/{allocation.block.prefixlen if length is None else length}"
 
 
 def _ip(allocation: Allocation, *, numbered: bool) -> Json:
     ip: Json = {"version": str(allocation.address.version)} if numbered else {}
-    ip["address"] = _with_prefix(allocation)
+    ip["address"] = with_prefix(allocation)
     if allocation.link.gateway is not None:
         ip["gateway"] = str(allocation.link.gateway)
     return ip
 
 
 def _ip4_or_ip6(allocation: Allocation) -> Json:
-    ip: Json = {"ip": _with_prefix(allocation)}
+    ip: Json = {"ip": with_prefix(allocation)}
     if allocation.link.gateway is not None:
         ip["gateway"] = str(allocation.link.gateway)
     if allocation.link.routes:

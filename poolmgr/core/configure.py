@@ -1,5 +1,5 @@
 """
-Reading and replacing the IPAM configuration.
+Reading and changing the IPAM configuration.
 
 Rules (Calico libcalico-go/lib/ipam, SetIPAMConfig; ours compares, Calico's last writer wins):
 
@@ -13,7 +13,7 @@ from poolmgr.core import records
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.draft import Draft
 from poolmgr.core.outcome import Config
-from poolmgr.core.request import SetConfig
+from poolmgr.core.request import ChangeConfig, SetConfig
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import InvalidRequestError
 
@@ -28,19 +28,25 @@ def plan_get_config(draft: Draft) -> Config:
     return Config(config=draft.fork().config())
 
 
-def plan_set_config(draft: Draft, request: SetConfig) -> Config:
+def plan_set_config(draft: Draft, request: SetConfig | ChangeConfig) -> Config:
     """
-    Replace the configuration.
+    Replace the configuration, or some fields of what is stored at the moment of the write.
 
     Raises:
         Missing: The present one is not known yet.
         InvalidRequestError: The new one breaks a rule.
     """
-    check(request.config)
+    if isinstance(request, SetConfig):
+        check(request.config)
     draft.need(EPOCH_KEY, records.CONFIG_KEY)
-    if draft.config() != request.config or not draft.exists(records.CONFIG_KEY):
-        draft.put(records.CONFIG_KEY, request.config)
-    return Config(config=request.config)
+    if isinstance(request, SetConfig):
+        wanted = request.config
+    else:
+        wanted = request.over(draft.config())
+        check(wanted)
+    if draft.config() != wanted or not draft.exists(records.CONFIG_KEY):
+        draft.put(records.CONFIG_KEY, wanted)
+    return Config(config=wanted)
 
 
 def check(config: IPAMConfig) -> None:

@@ -179,6 +179,11 @@ class Draft:
         """
         return self._resources(POOLS, IPPool)
 
+    def unreadable_pools(self) -> Mapping[str, str]:
+        """Return the others: name -> what is wrong."""
+        self.pools()
+        return self._unreadable
+
     def select(self, criteria: Criteria) -> Selection:
         """
         Judge every pool, once for requests that want the same.

@@ -19,6 +19,8 @@ class Flaw(StrEnum):
     HANDLE_TOO_HIGH = "handle counts more than its blocks hold"
     HANDLE_TOO_LOW = "handle counts less than its blocks hold"
     OUTSIDE_POOLS = "block lies in no pool"
+    LEAKED = "address of a pod that is not there"
+    NOT_ASSIGNED = "pod uses an address that it was not given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,16 @@ CAUSES: Mapping[Flaw, Cause] = {
     Flaw.OUTSIDE_POOLS: Cause(
         "the deletion of a pool, which leaves its blocks to their owners",
         "make the pool again, or let the addresses go: an empty block can be deleted",
+    ),
+    Flaw.LEAKED: Cause(
+        "a DEL that never came, or never got through: a node that died, an etcd out of reach",
+        "make sure that its node is not merely out of reach; then write a report with -o, and "
+        "give it to poolctl ipam release --from-report",
+    ),
+    Flaw.NOT_ASSIGNED: Cause(
+        "a release of an address in use, a restored backup, or another plugin on the pool's "
+        "addresses",
+        "delete the pod, so that it comes back with an address of its own",
     ),
 }
 

@@ -41,6 +41,7 @@ from poolmgr.core.release import plan_release_by_handle, plan_release_ips
 from poolmgr.core.request import (
     AssignIP,
     AutoAssign,
+    ChangeConfig,
     ClaimAffinities,
     CollectCold,
     CollectGarbage,
@@ -175,7 +176,8 @@ def _change(
     | CollectGarbage
     | CollectCold
     | SetOwner
-    | SetConfig,
+    | SetConfig
+    | ChangeConfig,
 ) -> Outcome | Request:
     match request:
         case ReleaseByHandle():
@@ -190,13 +192,15 @@ def _change(
             return _rewrite(draft, request)
 
 
-def _rewrite(draft: Draft, request: CollectCold | SetOwner | SetConfig) -> Outcome:
+def _rewrite(
+    draft: Draft, request: CollectCold | SetOwner | SetConfig | ChangeConfig
+) -> Outcome:
     match request:
         case CollectCold():
             return plan_collect(draft, request)
         case SetOwner():
             return plan_set_owner(draft, request)
-        case SetConfig():
+        case SetConfig() | ChangeConfig():
             return plan_set_config(draft, request)
         case _:
             assert_never(request)

@@ -131,18 +131,11 @@ def select(
     kept: list[Candidate] = []
     reasons: dict[str, str] = {} if wanted is not None else dict(unreadable)
     for pool in pools if wanted is None else wanted:
-        reason = _unusable(pool, criteria) or (
-            _unselected(pool, criteria) if wanted is None else ""
-        )
-        if not reason:
-            try:
-                link = resolve(pool.spec.cidr, pool.metadata.annotations, criteria.link)
-                priority(pool.metadata.annotations)
-                kept.append(Candidate(pool=pool, link=link))
-                continue
-            except ValueError as error:  # a LinkError, or a priority that is no number
-                reason = str(error)
-        reasons[pool.metadata.name] = reason
+        verdict = judge(pool, criteria)
+        if isinstance(verdict, Candidate):
+            kept.append(verdict)
+        else:
+            reasons[pool.metadata.name] = verdict
     what = f"no IPv{criteria.family} pool serves node {criteria.host}"
     if wanted is not None and reasons:
         raise NoMatchingPoolError("a requested pool cannot be used", reasons)
@@ -154,6 +147,29 @@ def select(
             reasons,
         )
     return Selection(kept=tuple(kept), reasons=reasons)
+
+
+def judge(pool: IPPool, criteria: Criteria) -> Candidate | str:
+    """
+    Return how a pool serves, or the reason why it does not.
+
+    Args:
+        pool: One of those that are requested, if any are.
+
+    Raises:
+        NoMatchingPoolError, CorruptStateError: As `select`.
+    """
+    reason = _unusable(pool, criteria) or (
+        "" if criteria.requested else _unselected(pool, criteria)
+    )
+    if reason:
+        return reason
+    try:
+        link = resolve(pool.spec.cidr, pool.metadata.annotations, criteria.link)
+        priority(pool.metadata.annotations)
+    except ValueError as error:  # a LinkError, or a priority that is no number
+        return str(error)
+    return Candidate(pool=pool, link=link)
 
 
 def pool_of(
@@ -220,7 +236,7 @@ def _requested(pools: Sequence[IPPool], criteria: Criteria) -> list[IPPool] | No
     found: list[IPPool] = []
     missing: dict[str, str] = {}
     for text in criteria.requested:
-        pool = next((pool for pool in pools if _is_named(pool, text)), None)
+        pool = next((pool for pool in pools if is_named(pool, text)), None)
         if pool is None:
             missing[text] = "there is no such pool, by name or by exact CIDR"
         elif pool not in found:
@@ -230,7 +246,8 @@ def _requested(pools: Sequence[IPPool], criteria: Criteria) -> list[IPPool] | No
     return found
 
 
-def _is_named(pool: IPPool, text: str) -> bool:
+def is_named(pool: IPPool, text: str) -> bool:
+    """Tell whether a request means `pool` by `text`: its name, or its exact CIDR."""
     if pool.metadata.name == text:
         return True
     try:

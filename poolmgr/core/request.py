@@ -7,7 +7,7 @@ answers. Addresses are `ipaddress` objects, families the integers 4 and 6.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from poolmgr.cidr import IPAddress, IPNetwork
@@ -338,6 +338,26 @@ class SetConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeConfig:
+    """
+    Change fields of the IPAM configuration, whatever the others are by then.
+
+    Attributes are those of `IPAMConfig`; None = leave as it is.
+    """
+
+    strict_affinity: bool | None = None
+    auto_allocate_blocks: bool | None = None
+    max_blocks_per_host: int | None = None
+    kubevirt_persistence: str | None = None
+    cooldown_s: int | None = None
+
+    def over(self, config: IPAMConfig) -> IPAMConfig:
+        """Return `config` with these fields changed."""
+        wanted = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(config, **{name: v for name, v in wanted.items() if v is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldBy:
     """Ask what a handle holds, for `attachment` alone where one is given. Writes nothing."""
 
@@ -369,6 +389,7 @@ Request = (
     | CollectCold
     | SetOwner
     | SetConfig
+    | ChangeConfig
     | HeldBy
     | OwnerOf
     | GetConfig

@@ -149,10 +149,7 @@ def run(search: Search, family: int) -> None:
     if search.done:
         return
     search.own = own_blocks(draft, search.who, family)
-    selection = _select(draft, request, family)
-    search.selection = (
-        one_bridge_pool(draft, request, selection, search.own) if family == 4 else selection
-    )
+    search.selection = selected(draft, request, family, search.own)
     _use_own(search, request.reserved.get(family))
     if not search.done:
         _claim_more(search, request.reserved.get(family))
@@ -213,19 +210,35 @@ def _view(search: Search) -> OwnView:
     return draft.views[name]
 
 
-def _select(draft: Draft, request: AutoAssign, family: int) -> Selection:
+def selected(
+    draft: Draft, request: AutoAssign, family: int, own: tuple[IPNetwork, ...]
+) -> Selection:
+    """
+    Judge every pool for one family of a request.
+
+    Args:
+        own: The host's blocks of the family.
+
+    Raises:
+        Missing: More must be known.
+        NoMatchingPoolError, CorruptStateError: As `core.pools.select`.
+    """
+    selection = draft.select(criteria_of(draft, request, family))
+    return one_bridge_pool(draft, request, selection, own) if family == 4 else selection
+
+
+def criteria_of(draft: Draft, request: AutoAssign, family: int) -> Criteria:
+    """Return what a request wants of a pool of one family."""
     reserved = request.reserved.get(family)
-    return draft.select(
-        Criteria(
-            family=family,
-            host=request.host,
-            node_labels=_labels(draft, request),
-            namespace_labels=request.namespace_labels,
-            requested=request.pools.get(family, ()),
-            kept_in_block=0 if reserved is None else reserved.count,
-            use=request.use,
-            link=request.link,
-        ),
+    return Criteria(
+        family=family,
+        host=request.host,
+        node_labels=_labels(draft, request),
+        namespace_labels=request.namespace_labels,
+        requested=request.pools.get(family, ()),
+        kept_in_block=0 if reserved is None else reserved.count,
+        use=request.use,
+        link=request.link,
     )
 
 

@@ -191,15 +191,18 @@ class _Connection:
             raise
         self._metadata = (("token", answer.token),)
 
-    def call(self, method: str, request: Any, timeout_s: float) -> Any:
+    def call(self, method: str, request: Any, timeout_s: float, *, service: str = "KV") -> Any:
         """
-        Call a method of etcd's KV service.
+        Call a method of one of etcd's services.
 
         Raises:
             grpc.RpcError: It failed.
             StoreUnavailableError: The channel was closed before.
         """
-        call = getattr(self._kv, method)
+        stub = (
+            self._kv if service == "KV" else getattr(etcdrpc, f"{service}Stub")(self._channel)
+        )
+        call = getattr(stub, method)
         try:
             return call(request, timeout=timeout_s, metadata=self._metadata)
         except ValueError as err:  # what gRPC says to a call on a closed channel
@@ -247,6 +250,28 @@ class EtcdStore:
         if answer.succeeded:
             return Committed(revision=answer.header.revision)
         return Conflict(current=_reading(keys, ranges, answer))
+
+    def ask(
+        self, endpoint: Endpoint, service: str, method: str, request: Any, *, timeout_s: float
+    ) -> Any:
+        """
+        Ask one member, whichever is in use, what the port has no words for.
+
+        Args:
+            service: Of etcd: "KV", "Maintenance" ...
+            request: One that changes nothing.
+
+        Raises:
+            StoreUnavailableError: No answer in time.
+            StoreRefusedError: The answer is no.
+        """
+        deadline = time.monotonic() + timeout_s
+        try:
+            connection = self._connection_to(endpoint, deadline)
+            left_s = deadline - time.monotonic()
+            return connection.call(method, request, left_s, service=service)
+        except grpc.RpcError as err:
+            raise _failure(err, endpoint, wrote=False) from err
 
     def close(self) -> None:
         """See `Store.close`. A later call would connect anew."""

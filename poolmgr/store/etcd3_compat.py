@@ -19,10 +19,12 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import google.protobuf
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 VERSION = "0.12.0"
 
@@ -100,6 +102,15 @@ def _messages(pool: descriptor_pool.DescriptorPool, name: str) -> ModuleType:
         for value in enum.values:
             setattr(module, value.name, value.number)
     return module
+
+
+def unknown_fields(message: Any) -> dict[int, list[Any]]:
+    """Return what a message holds that the package's release does not know, by field number."""
+    found: dict[int, list[Any]] = {}
+    fields = UnknownFieldSet(message)
+    for at in range(len(fields)):
+        found.setdefault(fields[at].field_number, []).append(fields[at].data)
+    return found
 
 
 etcdrpc = _load()  # once: the lock of this module's import keeps other threads out

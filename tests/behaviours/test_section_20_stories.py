@@ -103,7 +103,7 @@ BLOCK = "/calico/ipam/v2/assignment/ipv4/block/1.2.3.0-26"
 def orphaned() -> MemoryStore:
     """Return a store with a block in use whose pool is gone."""
     store = holding(MemoryStore(), cidr="1.2.3.0/26")
-    assert done(store, "delete", "ippool", "ippool-1") == "ippool/ippool-1 deleted\n"
+    assert "ippool/ippool-1 deleted\n" in done(store, "delete", "ippool", "ippool-1")
     return store
 
 

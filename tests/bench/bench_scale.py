@@ -29,7 +29,7 @@ from poolmgr.store.etcd import EtcdStore
 from poolmgr.store.etcd3_compat import etcdrpc
 from poolmgr.store.port import pages
 from poolmgr.store.settings import Settings
-from poolmgr.survey import Audit, utilization
+from poolmgr.survey import Audit, map_of, utilization
 from tests.bench import bench_add, claims
 from tests.support.filler import fill, side_by_side
 
@@ -77,6 +77,7 @@ TASKS: dict[str, Callable[[EtcdStore], str]] = {
     "raw read of blocks and handles": lambda store: read_raw(store, "blocks", "handles"),
     "utilization": lambda store: count_usage(store, keep_blocks=False),
     "utilization, block by block": lambda store: count_usage(store, keep_blocks=True),
+    "map": lambda store: f"{len(map_of(store, timeout_s=TIMEOUT_S).atlas.tenants):,} nodes",
     "audit": audit,
 }
 
@@ -170,7 +171,7 @@ def usage_and_audit(*, quick: bool) -> None:
         put_pool(etcd.endpoint)
         fill(etcd.endpoint, side_by_side(POOL, count))
         of = f"{count:,} full blocks, {count * 64:,} addresses"
-        counting = ["raw read of blocks", "utilization", "utilization, block by block"]
+        counting = ["raw read of blocks", "utilization", "utilization, block by block", "map"]
         compare(f"{of}, no handles", etcd.endpoint, counting)
         compare(f"{of}, every handle lost", etcd.endpoint, [counting[0], "audit"], rounds=1)
         fill_handles(etcd.endpoint, (block for _, block in side_by_side(POOL, count)))

@@ -6,7 +6,7 @@ from poolmgr.core import records
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.configure import check
 from poolmgr.core.outcome import Config
-from poolmgr.core.request import GetConfig, SetConfig
+from poolmgr.core.request import ChangeConfig, GetConfig, SetConfig
 from poolmgr.errors import InvalidRequestError
 from tests.support.world import World
 
@@ -101,3 +101,62 @@ def test_two_who_configure_at_once_do_not_overwrite_each_other():
     world.configure(ipCooldownSeconds=9)
 
     assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+
+
+def test_fields_are_changed_and_the_others_stay():
+    world = World().configure(ipCooldownSeconds=9, maxBlocksPerHost=-1, theirs={"a": 1})
+
+    config = world.ask(
+        ChangeConfig(strict_affinity=True, kubevirt_persistence="Disabled")
+    ).config
+
+    assert config == IPAMConfig(
+        strict_affinity=True,
+        max_blocks_per_host=-1,
+        kubevirt_persistence="Disabled",
+        cooldown_s=9,
+        extra={"theirs": {"a": 1}},
+    )
+    assert config == records.decode_config(world.value(records.CONFIG_KEY))
+
+
+def test_a_field_may_become_false_or_nought():
+    world = World().configure(strict_affinity=True, maxBlocksPerHost=3, ipCooldownSeconds=9)
+
+    change = ChangeConfig(strict_affinity=False, max_blocks_per_host=0, cooldown_s=0)
+    world.ask(change)
+
+    assert IPAMConfig(kubevirt_persistence=None) == world.ask(GetConfig()).config
+
+
+def test_a_change_counts_from_the_defaults_while_nothing_is_stored():
+    world = World()
+
+    world.ask(ChangeConfig(cooldown_s=5))
+
+    assert IPAMConfig(cooldown_s=5) == records.decode_config(world.value(records.CONFIG_KEY))
+
+
+@pytest.mark.parametrize(
+    ("stored", "change"),
+    [
+        ({"strict_affinity": False}, ChangeConfig(auto_allocate_blocks=False)),
+        ({}, ChangeConfig(max_blocks_per_host=2)),
+        ({"strict_affinity": True, "maxBlocksPerHost": 2}, ChangeConfig(strict_affinity=False)),
+    ],
+)
+def test_a_change_is_judged_by_what_it_makes_of_the_whole(stored, change):
+    world = World().configure(**stored)
+    before = world.content()
+
+    assert isinstance(world.refusal(change), InvalidRequestError)
+    assert before == world.content()
+
+
+def test_a_change_does_not_undo_what_somebody_else_changed_meanwhile():
+    world = World().configure()
+    decided, _ = world.decide([ChangeConfig(strict_affinity=True)])
+    world.configure(ipCooldownSeconds=9)
+
+    assert type(world.store.commit(decided.txn)).__name__ == "Conflict"
+    assert 9 == world.ask(ChangeConfig(strict_affinity=True)).config.cooldown_s

@@ -23,7 +23,7 @@ from poolmgr.store.etcd import EtcdStore
 from poolmgr.store.settings import Settings
 from tests.interop import library
 from tests.interop.compare import compare, recorded_times, worded
-from tests.interop.deviations import LATER, RULES, STEPS, Deviation, our_keys
+from tests.interop.deviations import HANDLES, RULES, STEPS, Deviation, our_keys
 from tests.interop.recording import (
     Answer,
     Entry,
@@ -35,6 +35,7 @@ from tests.interop.recording import (
     stored_text,
 )
 from tests.support.facts import SECOND
+from tests.support.poolctl import CLUSTER
 from tests.support.rawetcd import RawEtcd
 
 
@@ -54,7 +55,6 @@ class Report:
     scenario: str
     compared: list[int] = field(default_factory=list)
     deviating: dict[int, str] = field(default_factory=dict)
-    later: list[int] = field(default_factory=list)
     by_hand: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     rules: Counter[str] = field(default_factory=Counter)
@@ -68,7 +68,7 @@ class Report:
         return (
             f"{self.scenario}: {len(self.compared)} compared{f' ({rules})' if rules else ''}, "
             f"{len(self.deviating)} deviating{f' ({single})' if single else ''}, "
-            f"{len(self.later)} later, {len(self.by_hand)} by hand, {len(self.skipped)} skipped"
+            f"{len(self.by_hand)} by hand, {len(self.skipped)} skipped"
         )
 
 
@@ -85,9 +85,14 @@ class Programs:
     raw: RawEtcd
     endpoint: str
 
-    def run(self, step: Step, state: State, now_ns: int) -> tuple[Answer, frozenset[str]]:
+    def run(
+        self, step: Step, state: State, now_ns: int, since_report: frozenset[str] = frozenset()
+    ) -> tuple[Answer, frozenset[str]]:
         """
         Run a step on `state`, at the time of its recording.
+
+        Args:
+            since_report: Keys that were changed since the last report of leaks was written.
 
         Returns:
             What it did, and which keys it wrote that are not Calico's.
@@ -97,7 +102,7 @@ class Programs:
             if entry is not None:
                 self.raw.put(key, stored_text(entry))
         before = self.raw.dump()
-        ours = self._answer(step, lambda: now_ns)
+        ours = self._answer(self._dated(step, since_report), lambda: now_ns)
         after = self.raw.dump()
         changes = {
             key: entry_of(after[key].decode()) if key in after else None
@@ -107,6 +112,21 @@ class Programs:
         others = frozenset(key for key in changes if not key.startswith("/calico/"))
         calicos = {key: entry for key, entry in changes.items() if key not in others}
         return replace(ours, changes=calicos), others
+
+    def _dated(self, step: Step, changed: frozenset[str]) -> Step:
+        """Give a report the revisions that keys have here, if it had them in the recording."""
+        files = step.get("files", {})
+        if "report.json" not in files:
+            return step
+
+        def revision(key: str) -> str:
+            return "1" if key in changed else str(self.raw.revision_of(key))
+
+        report = json.loads(files["report.json"])
+        report["clusterInformationRevision"] = revision(CLUSTER)
+        for handle in report.get("leakedHandles", ()):
+            handle["Revision"] = revision(HANDLES + handle["ID"])
+        return {**step, "files": {**files, "report.json": json.dumps(report)}}
 
     def _answer(self, step: Step, clock: Callable[[], int]) -> Answer:
         match step["program"]:
@@ -136,7 +156,7 @@ class Programs:
         return Answer(ok=status == 0, addresses=tuple(addresses))
 
     def _poolctl(self, step: Step) -> Answer:
-        environ, argv = {"ETCD_ENDPOINTS": self.endpoint}, step["argv"]
+        environ, argv = {"ETCD_ENDPOINTS": self.endpoint, "KUBECONFIG": None}, step["argv"]
         if argv[:2] == ["ipam", "release"]:
             argv = [*argv, "--yes"]  # the recorded program asks nobody
         with TemporaryDirectory() as folder, chdir(folder):
@@ -150,36 +170,40 @@ class Programs:
 def replay(scenario: str, steps: Sequence[Step], programs: Programs) -> Report:
     """Replay the steps of a scenario, each from the recorded state before it."""
     report, state, now_ns = Report(scenario), dict[str, Entry](), 0
+    since_report = frozenset[str]()
     for number, step in enumerate(steps):
         waited_ns = step.get("seconds", 0) * SECOND
         now_ns = max([now_ns + waited_ns + 1, *recorded_times(step["changes"])])
         match step:
-            case {"program": "calicoctl", "argv": argv} if _later(argv):
-                report.later.append(number)
             case (
                 {"program": "calico-ipam" | "libcalico"}
                 | {
                     "program": "calicoctl",
-                    "argv": ["apply" | "create" | "replace" | "delete" | "get", *_],
+                    "argv": [
+                        "apply" | "create" | "replace" | "patch" | "label" | "delete" | "get",
+                        *_,
+                    ],
                 }
-                | {"program": "calicoctl", "argv": ["ipam", "show" | "release", *_]}
+                | {"program": "calicoctl", "argv": ["ipam" | "datastore", *_]}
             ):
                 _compare_step(
-                    report, number, steps, state, partial(programs.run, now_ns=now_ns)
+                    report,
+                    number,
+                    steps,
+                    state,
+                    partial(programs.run, now_ns=now_ns, since_report=since_report),
                 )
             case {"program": "etcd" | "wait"}:
                 report.by_hand.append(number)
             case _:
                 report.skipped.append(number)
         state |= step["changes"]
+        reported = step.get("argv", ())[:3] == ["ipam", "check", "-o"]
+        since_report = frozenset() if reported else since_report | step["changes"].keys()
     return report
 
 
 Run = Callable[[Step, State], tuple[Answer, frozenset[str]]]
-
-
-def _later(argv: Sequence[str]) -> bool:
-    return any(tuple(argv[: len(start)]) == start for start in LATER)
 
 
 def _compare_step(

@@ -5,12 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from poolctl.main import main as poolctl
 from tests.interop import extract
 from tests.interop.compare import compare
-from tests.interop.deviations import LATER, RULES, STEPS
+from tests.interop.deviations import RULES, STEPS
 from tests.interop.recording import (
     DATA,
     RECORDINGS,
@@ -46,13 +44,8 @@ def test_our_programs_do_what_the_recorded_ones_did(scenario, programs, record_p
     assert not report.differences
     assert not report.skipped
     assert {number for name, number in STEPS if name == scenario} == report.deviating.keys()
-    told = (report.compared, report.deviating, report.later, report.by_hand)
+    told = (report.compared, report.deviating, report.by_hand)
     assert len(steps) == sum(map(len, told))
-
-
-@pytest.mark.parametrize("argv", LATER, ids=" ".join)
-def test_a_call_that_is_left_for_later_is_one_that_poolctl_does_not_know(argv):
-    assert 2 == CliRunner().invoke(poolctl, argv).exit_code
 
 
 def test_every_deviation_has_a_row_in_the_design():

@@ -122,3 +122,13 @@ def test_a_network_configuration_that_names_no_etcd_changes_nothing():
     session = Session(None, None, 5)
 
     assert session is session.following({"etcd_endpoints": ""})
+
+
+def test_the_time_of_a_run_can_begin_anew():
+    session = Session(None, None, 5)
+    session._deadline = 0.0
+    over = session.left_s
+    session.renew()
+
+    assert 0 == over
+    assert 4 < session.left_s <= 5

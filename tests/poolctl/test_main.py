@@ -76,13 +76,15 @@ def test_without_configuration_the_process_says_where_it_looked(program):
     assert "Traceback" not in result.stderr
 
 
-def test_help_needs_neither_models_nor_etcd_client(environ):
+@pytest.mark.parametrize("args", [["--help"], ["ipam", "show", "--help"], ["version"]])
+def test_what_asks_nobody_needs_neither_models_nor_etcd_client(environ, args):
     code = (
         "import sys\n"
         "from poolctl.main import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({args})\n"
         "except SystemExit: pass\n"
-        "print(sorted({'pydantic', 'yaml', 'grpc', 'etcd3', 'tabulate'} & sys.modules.keys()))"
+        "heavy = {'pydantic', 'yaml', 'grpc', 'etcd3', 'tabulate', 'poolmgr.api'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
     )
 
     result = subprocess.run(
@@ -93,7 +95,7 @@ def test_help_needs_neither_models_nor_etcd_client(environ):
         check=True,
     )
 
-    assert result.stdout.startswith("Usage: poolctl ")
+    assert result.stdout.startswith(("Usage: poolctl ", "Client version"))
     assert result.stdout.endswith("[]\n")
 
 
@@ -116,10 +118,10 @@ def test_the_short_option_for_help_is_known_everywhere(command):
 
 
 def test_help_lists_the_exit_statuses():
-    text = " ".join(CliRunner().invoke(main, ["--help"]).stdout.split())
+    lines = CliRunner().invoke(main, ["--help"]).stdout.splitlines()
 
-    for status in (REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND):
-        assert f"; {status} " in text
+    for status in (0, REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND):
+        assert [line for line in lines if line.startswith(f"    {status}  ")]
 
 
 @pytest.mark.parametrize("command", ["--help", "--version", "get --help", "get ippools"])

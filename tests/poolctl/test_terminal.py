@@ -81,3 +81,12 @@ def test_work_without_an_end_is_counted_and_wiped_away(at_terminal, monkeypatch,
 
     line = "blocks  1,234"
     assert capsys.readouterr().err == f"\r{line}\r{' ' * len(line)}\r"
+
+
+def test_only_a_terminal_is_cleared(monkeypatch, capsys):
+    piped = terminal.clear()
+    monkeypatch.setattr(terminal, "_is_terminal", lambda _stream: True)
+    monkeypatch.setattr(click, "clear", lambda: print("cleared"))
+
+    assert (False, True) == (piped, terminal.clear())
+    assert "cleared\n" == capsys.readouterr().out

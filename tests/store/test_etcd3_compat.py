@@ -67,6 +67,17 @@ FIELDS = {
     "TxnResponse": {"header": 1, "succeeded": 2, "responses": 3},
     "AuthenticateRequest": {"name": 1, "password": 2},
     "AuthenticateResponse": {"header": 1, "token": 2},
+    "StatusResponse": {
+        "header": 1,
+        "version": 2,
+        "dbSize": 3,
+        "leader": 4,
+        "raftIndex": 5,
+        "raftTerm": 6,
+    },
+    "AlarmRequest": {"action": 1, "memberID": 2, "alarm": 3},
+    "AlarmMember": {"memberID": 1, "alarm": 2},
+    "AlarmResponse": {"header": 1, "alarms": 2},
 }
 
 KEY_VALUE = {
@@ -205,3 +216,12 @@ def test_a_missing_package_is_named_with_the_remedy():
     assert printed == (
         "ImportError: the package etcd3 is missing; install it: pip install etcd3==0.12.0"
     )
+
+
+def test_fields_that_the_package_does_not_know_can_be_read():
+    newer = b"\x12\x033.6\x42\x01a\x42\x01b\x60\x05"  # version, errors twice, dbSizeQuota
+
+    message = etcdrpc.StatusResponse.FromString(newer)
+
+    assert "3.6" == message.version
+    assert {8: [b"a", b"b"], 12: [5]} == etcd3_compat.unknown_fields(message)

@@ -1,139 +1,99 @@
-"""What `poolctl ipam show` prints: counts per pool and block, or who holds an address."""
+"""`poolctl ipam show`: how many addresses are in use, reserved and free, per pool and block."""
 
-from collections.abc import Mapping, Sequence
-
-import click
-from tabulate import tabulate
+from collections.abc import Sequence
+from typing import Any
 
 from poolctl.config import Session
-from poolctl.report import advice, exit_code, say, warn
-from poolctl.resources.changes import R, decoded
-from poolmgr.api import IPPool
-from poolmgr.api.ippool import BLOCK_SIZES
-from poolmgr.cidr import IPAddress, network, ordinal_of
-from poolmgr.core.block import Attribute, Block, rfc3339, time_ns
-from poolmgr.core.held import is_sticky
-from poolmgr.core.pools import pool_of
-from poolmgr.core.records import block_key, decode_block, resource_range
-from poolmgr.core.txn import Fetch, Range, Reading
-from poolmgr.core.usage import BlockUsage, Usage
-from poolmgr.errors import CorruptStateError
+from poolctl.ipam.output import TABLE, Table, show_document
+from poolctl.report import advice, exit_code, warn
+from poolmgr import survey
+from poolmgr.cidr import IPNetwork
+from poolmgr.core.usage import BlockUsage, PoolUsage, Usage, Utilization
+from poolmgr.errors import CorruptStateError, RefusedError
 from poolmgr.survey import utilization
 
-_POOLS = resource_range(IPPool.plural)
 _COLUMNS = ("GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE")
-_ALIGN = ("left", "left", "right", "right", "right", "right")
 
 
-def show_usage(session: Session, *, show_blocks: bool) -> int:
+def show_usage(
+    session: Session, pools: Sequence[str], *, show_blocks: bool, output: str
+) -> int:
     """
-    Print the table of pools, and of blocks if wanted, as of one revision.
+    Print the counts of pools, and of blocks if wanted, as of one revision.
+
+    Args:
+        pools: Names and CIDRs of the pools to count; () = all.
 
     Returns:
         The exit status; what does not decode is named on stderr and not counted.
-    """
-    counted = utilization(session.store, keep_blocks=show_blocks, timeout_s=session.left_s)
-    used = counted.counts
-    rows = []
-    for pool in used.pools:
-        rows.append(("IP Pool", str(pool.cidr), *_cells(pool.usage)))
-        rows += [_block_row("Block", block) for block in pool.blocks]
-    rows += [_block_row("Block, no pool", block) for block in used.orphans]
-    align = _ALIGN if rows else None
-    click.echo(tabulate(rows, _COLUMNS, tablefmt="pretty", colalign=align))
-    return _warn_of(counted.unreadable, "the counts lack it", session)
-
-
-def show_address(session: Session, address: IPAddress) -> int:
-    """
-    Print who holds an address: its block says so, whatever became of its pool.
-
-    Returns:
-        The exit status; pools that do not decode are named on stderr.
 
     Raises:
-        CorruptStateError: The block does not decode.
+        RefusedError: There is no such pool.
+        StoreError: There is no answer.
     """
-    sizes = BLOCK_SIZES[address.version]
-    keys = [block_key(network(address, size)) for size in sizes]
-    reading = _read(session, Fetch(keys=frozenset(keys), ranges=frozenset({_POOLS})))
-    for key in keys:
-        found = reading.found[key]
-        if found is not None:
-            block = decode_block(key, found.value)
-            break
+    counted = utilization(
+        session.store, pools=pools, keep_blocks=show_blocks, timeout_s=session.left_s
+    )
+    check_names(pools, [(pool.name, pool.cidr) for pool in counted.counts.pools])
+    if output == TABLE:
+        _show_counts(counted.counts)
     else:
-        say(f"IP {address} is not assigned")
-        return 0
-    broken: list[CorruptStateError] = []
-    _show_in_block(block, address, _decoded(IPPool, reading, _POOLS, broken))
-    return _warn_of(broken, "the address may be in it", session)
+        show_document(_document(counted, with_blocks=show_blocks), output)
+    return warn_of(counted.unreadable, "the counts lack it", session)
 
 
-def _show_in_block(block: Block, address: IPAddress, pools: list[IPPool]) -> None:
-    owner = block.attribute_of(address)
-    if owner is None:
-        say(f"IP {address} is not assigned")
-        return
-    if owner.released_at is not None:
-        say(f"IP {address} is not assigned; it cools down since {owner.released_at}")
-        return
-    pool = pool_of(pools, address, enabled=False)
-    number = block.sequence_numbers.get(ordinal_of(block.cidr, address))
-    affinity = f"of {block.affinity}" if block.affinity else "of no host"
-    say(f"IP {address} {_state(owner)}")
-    say(f"Handle ID: {owner.owner or '<none>'}")
-    say(f"Block: {block.cidr}, {affinity}")
-    say(f"Pool: {f'{pool.metadata.name}, {pool.spec.cidr}' if pool else '<none>'}")
-    say(f"Sequence number: {'<none>' if number is None else number}")
-    _show_attributes("Attributes", owner.secondary)
-    if owner.alternate:
-        _show_attributes("Alternate attributes", owner.alternate)
+def check_names(wanted: Sequence[str], found: Sequence[tuple[str, IPNetwork]]) -> None:
+    """
+    Check that each pool that was asked for is there.
+
+    Raises:
+        RefusedError: One is not.
+    """
+    known = {text for name, cidr in found for text in (name, str(cidr))}
+    for name in wanted:
+        if name not in known:
+            raise RefusedError(f"there is no pool {name}")
 
 
-def _state(owner: Attribute) -> str:
-    """Say whether somebody uses an address that is assigned, or it is only kept for him."""
-    attributes = owner.secondary
-    if not is_sticky(owner) or attributes.get("container"):
-        return "is in use"
-    return f"is kept for {attributes.get('identity', 'nobody knows whom')} {_until(attributes)}"
+def _show_counts(used: Utilization) -> None:
+    with Table(_COLUMNS, right=_COLUMNS[2:]) as table:
+        for pool in used.pools:
+            table.add(("IP Pool", str(pool.cidr), *_cells(pool.usage)))
+            for block in pool.blocks:
+                table.add(_block_row("Block", block))
+        for block in used.orphans:
+            table.add(_block_row("Block, no pool", block))
+        table.show()
 
 
-def _until(attributes: Mapping[str, str]) -> str:
-    retention = attributes.get("retention", "")
-    since_ns = time_ns(attributes.get("released-at", ""))
-    if since_ns is None or not retention.isdecimal():
-        return "for ever"
-    try:
-        return f"until {rfc3339(since_ns + int(retention) * 1_000_000_000)}"
-    except (ValueError, OverflowError):  # beyond the calendar
-        return "for ever"
+def _document(counted: survey.Usage, *, with_blocks: bool) -> dict[str, Any]:
+    """Write counts for programs; blocks only where they were counted."""
+    used = counted.counts
+    pools: list[dict[str, Any]] = []
+    for pool in used.pools:
+        blocks = {"blocks": [_counts(block) for block in pool.blocks]} if with_blocks else {}
+        pools.append({"name": pool.name, **_counts(pool), **blocks})
+    orphans = {"blocksWithoutPool": [_counts(block) for block in used.orphans]}
+    return {
+        "revision": counted.revision,
+        "pools": pools,
+        **(orphans if with_blocks else {}),
+    }
 
 
-def _show_attributes(title: str, attributes: Mapping[str, str]) -> None:
-    say(f"{title}:{'' if attributes else ' <none>'}")
-    for key, value in sorted(attributes.items()):
-        say(f"  {key}: {value}")
+def _counts(counted: PoolUsage | BlockUsage) -> dict[str, Any]:
+    usage = counted.usage
+    return {
+        "cidr": str(counted.cidr),
+        "total": usage.total,
+        "inUse": usage.in_use,
+        "reserved": usage.reserved,
+        "free": usage.free,
+    }
 
 
-def _read(session: Session, fetch: Fetch) -> Reading:
-    return session.store.read(fetch, timeout_s=session.left_s)
-
-
-def _decoded(
-    kind: type[R], reading: Reading, range_: Range, broken: list[CorruptStateError]
-) -> list[R]:
-    """Decode the resources of a range; what cannot be understood goes to `broken`."""
-    found: list[R] = []
-    for key, stored in reading.ranges[range_].items:
-        try:
-            found.append(decoded(kind, key, stored))
-        except CorruptStateError as error:
-            broken.append(error)
-    return found
-
-
-def _warn_of(broken: Sequence[CorruptStateError], consequence: str, session: Session) -> int:
+def warn_of(broken: Sequence[CorruptStateError], consequence: str, session: Session) -> int:
+    """Name on stderr what does not decode; returns the exit status."""
     for error in broken:
         warn(f"{error}; {consequence}{advice(error, session)}")
     return max(map(exit_code, broken), default=0)

@@ -54,12 +54,18 @@ def register(
     kubeconfig: str | None,
 ) -> None:
     """
-    Create the Node resource NAME, or add labels to it.
+    Create a Node resource, or label it.
 
     With --kubeconfig its labels become those of the Kubernetes node of that name.
 
     Without NAME it is the name that the CNI plugin uses on this host: what is in
     /var/lib/calico/nodename, or else the host's name in lower case.
+
+    \b
+    Examples:
+      poolctl node register
+      poolctl node register node-a -l rack=r1
+      poolctl node register node-a --kubeconfig /etc/kubernetes/admin.conf
     """
     from poolctl.resources.changes import Changes
     from poolmgr.api import Node
@@ -100,7 +106,14 @@ def _kubernetes_labels(session: Session, kubeconfig: str, node: str) -> Mapping[
 )
 @click.option("--uninstall", is_flag=True, help="Remove the plugin instead.")
 def install(bin_dir: Path, uninstall: bool) -> None:
-    """Install the CNI plugin poolmgr-ipam on this host."""
+    """
+    Install the CNI plugin poolmgr-ipam on this host.
+
+    \b
+    Examples:
+      poolctl node install --bin-dir /opt/cni/bin
+      poolctl node install --bin-dir /opt/cni/bin --uninstall
+    """
     from poolctl.node import install as plugin
 
     paths = plugin.uninstall(bin_dir) if uninstall else plugin.install(bin_dir)
@@ -134,10 +147,16 @@ def gc(
     session: Session, conf: Path, cache_dir: Path | None, after_reboot: bool, dry_run: bool
 ) -> None:
     """
-    Release what this node's containers had on a network and the runtime does not know any more.
+    Release what containers that are gone still hold.
 
+    These are containers of this node on a network that the runtime does not know any more.
     Addresses that were assigned within the last minute stay, and so do those of other nodes and
     networks. A sticky address stays its owner's until its retention is over.
+
+    \b
+    Examples:
+      poolctl node gc --conf /etc/cni/net.d/10-net.conflist --dry-run
+      poolctl node gc --conf /etc/cni/net.d/10-net.conflist --after-reboot
     """
     from poolctl.node.gc import collect
 
@@ -175,9 +194,14 @@ _bin_dirs = click.option(
 @click.pass_obj
 def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output: str) -> int:
     """
-    Tell which IPAM the networks of this node use, and what is wrong with them.
+    Tell how this node's networks get addresses.
 
     Exit status 5: something is wrong; what, and what to do, is part of the answer.
+
+    \b
+    Examples:
+      poolctl node status
+      poolctl node status --bin-dir /usr/lib/cni -o json
     """
     from poolctl.node.status import look
     from poolctl.node.status_text import rendered

@@ -1,20 +1,19 @@
 """What `poolctl ipam show` counts and finds."""
 
 import json
-from dataclasses import replace
 from itertools import islice
 
 import pytest
+import yaml
 
 from poolctl.report import REFUSED
-from poolmgr.cidr import parse_address, parse_network
+from poolmgr.cidr import parse_network
 from poolmgr.core import records
-from poolmgr.core.block import Attribute, auto_assign, new_block
-from poolmgr.core.request import AssignIP, AutoAssign, ReleaseByHandle
+from poolmgr.core.request import AutoAssign
 from poolmgr.ipam import IPAM
 from tests.support.facts import block_of, stored_block
-from tests.support.poolctl import manifest, pool, put
-from tests.support.world import NOON_NS, stored_resource
+from tests.support.poolctl import manifest, put
+from tests.support.world import stored_resource
 
 
 def rows(text: str) -> list[list[str]]:
@@ -159,141 +158,47 @@ def test_a_pool_with_a_stored_block_size_that_cannot_be_is_counted(at_memory, me
     assert rows(at_memory("ipam", "show").stdout)[1][2] == "256"
 
 
-def test_the_holder_of_an_address_is_told(poolctl, store):
-    poolctl("apply", "-f", "-", stdin=pool())
-    assigned = IPAM(store).assign_ip(
-        AssignIP(
-            addresses=(parse_address("10.10.0.7"),),
-            host="node-a",
-            handle="net1.c1",
-            attributes={"node": "node-a", "note": "reserved"},
-        )
-    )
-    number = assigned.allocations[0].sequence_number
-
-    result = poolctl("ipam", "show", "--ip", "10.10.0.7")
-
-    assert result.exit_code == 0
-    assert [
-        "IP 10.10.0.7 is in use",
-        "Handle ID: net1.c1",
-        "Block: 10.10.0.0/26, of host:node-a",
-        "Pool: pool-a, 10.10.0.0/16",
-        f"Sequence number: {number}",
-        "Attributes:",
-        "  node: node-a",
-        "  note: reserved",
-    ] == result.stdout.splitlines()
+def counts(cidr: str, total: int, in_use: int, free: int) -> dict:
+    return {"cidr": cidr, "total": total, "inUse": in_use, "reserved": 0, "free": free}
 
 
-def test_the_block_knows_although_the_pool_is_gone(at_memory, memory):
-    block, _ = auto_assign(
-        new_block(parse_network("fd00::/122"), "host:n", NOON_NS), 1, Attribute()
-    )
-    block = replace(block, affinity=None, sequence_numbers={})
-    put(memory, stored_block(replace(block, attributes=(Attribute(alternate={"pod": "p"}),))))
+@pytest.mark.parametrize("pool", ["a", "10.2.0.0/24"])
+def test_only_the_pools_named_are_counted(at_memory, memory, pool):
+    blocks = [block_of(cidr, "h") for cidr in ("10.9.0.0/26", "10.2.0.0/26", "10.1.0.0/26")]
+    pools_and(memory, *blocks, b={"cidr": "10.1.0.0/24"}, a={"cidr": "10.2.0.0/24"})
 
-    assert [
-        "IP fd00:: is in use",
-        "Handle ID: <none>",
-        "Block: fd00::/122, of no host",
-        "Pool: <none>",
-        "Sequence number: <none>",
-        "Attributes: <none>",
-        "Alternate attributes:",
-        "  pod: p",
-    ] == at_memory("ipam", "show", "--ip", "FD00:0::").stdout.splitlines()
+    shown = rows(at_memory("ipam", "show", "--show-blocks", pool).stdout)[1:]
+
+    assert [["IP Pool", "10.2.0.0/24"], ["Block", "10.2.0.0/26"]] == [row[:2] for row in shown]
 
 
-def test_an_address_is_told_although_a_pool_does_not_decode(at_memory, memory):
-    block, _ = auto_assign(
-        new_block(parse_network("10.0.0.0/26"), "host:n", NOON_NS), 1, Attribute(handle="h")
-    )
-    broken = records.resource_key("ippools", "broken")
-    put(memory, {**stored_block(block), broken: b"junk"})
+def test_a_pool_that_does_not_exist_is_an_error(at_memory, memory):
+    pools_and(memory, a={"cidr": "10.2.0.0/24"})
 
-    result = at_memory("ipam", "show", "--ip", "10.0.0.0")
-
-    assert result.exit_code == REFUSED
-    assert "Handle ID: h\n" in result.stdout
-    assert f"stored value of {broken} is not usable" in result.stderr
-
-
-def test_what_a_handle_or_attribute_says_cannot_steer_the_terminal(program, raw, etcd_endpoint):
-    owner = Attribute(handle="h\x1b[2J", secondary={"pod\n": "p\x9b", "note": "a\rb"})
-    block, _ = auto_assign(
-        new_block(parse_network("10.0.0.0/26"), "host:n\x07", NOON_NS), 1, owner
-    )
-    for key, value in stored_block(block).items():
-        raw.put(key, value)
-
-    result = program("ipam", "show", "--ip", "10.0.0.0", ETCD_ENDPOINTS=etcd_endpoint)
-
-    assert result.returncode == 0
-    assert "Handle ID: h\\x1b[2J\n" in result.stdout
-    assert "  pod\\n: p\\x9b\n" in result.stdout
-    assert "  note: a\\rb\n" in result.stdout
-    assert all(char.isprintable() for char in result.stdout.replace("\n", ""))
-
-
-def test_an_address_without_holder_is_not_assigned(at_memory, memory):
-    pools_and(memory, block_of("10.0.0.0/26", "h"), pool_a={"cidr": "10.0.0.0/24"})
-
-    for address in ("10.0.0.5", "10.0.0.77", "192.0.2.1", "fd00::1"):
-        assert (
-            f"IP {address} is not assigned\n"
-            == at_memory("ipam", "show", "--ip", address).stdout
-        )
-
-
-def test_an_address_that_cools_down_is_not_assigned_yet(at_memory, memory):
-    put(memory, {records.CONFIG_KEY: b'{"auto_allocate_blocks":true,"ipCooldownSeconds":3600}'})
-    at_memory("apply", "-f", "-", stdin=pool())
-    IPAM(memory).assign_ip(
-        AssignIP(addresses=(parse_address("10.10.0.7"),), host="node-a", handle="h")
-    )
-    IPAM(memory).release_by_handle(ReleaseByHandle(handles=("h",)))
-
-    shown = at_memory("ipam", "show", "--ip", "10.10.0.7").stdout
-
-    assert shown.startswith("IP 10.10.0.7 is not assigned; it cools down since 20")
-
-
-def test_a_block_that_does_not_decode_is_an_error_for_its_addresses(at_memory, memory):
-    key = records.block_key(parse_network("10.0.0.0/26"))
-    put(memory, {key: json.dumps({"cidr": "10.0.0.64/26"}).encode()})
-
-    result = at_memory("ipam", "show", "--ip", "10.0.0.5")
+    result = at_memory("ipam", "show", "a", "10.3.0.0/24")
 
     assert (REFUSED, "") == (result.exit_code, result.stdout)
-    assert key in result.stderr
+    assert "poolctl: error: there is no pool 10.3.0.0/24\n" == result.stderr
 
 
-@pytest.mark.parametrize(
-    ("attributes", "state"),
-    [
-        ({"container": "c1", "released-at": ""}, "is in use"),
-        ({}, "is kept for prod/web until 2026-11-19T11:06:40Z"),
-        ({"retention": "forever"}, "is kept for prod/web for ever"),
-        ({"retention": "9" * 30}, "is kept for prod/web for ever"),
-        ({"released-at": "soon"}, "is kept for prod/web for ever"),
-    ],
-)
-def test_an_address_that_is_only_kept_is_told_from_one_in_use(
-    at_memory, memory, attributes, state
-):
-    kept = {
-        "type": "poolmgr-sticky",
-        "identity": "prod/web",
-        "container": "",
-        "retention": "86400",
-        "released-at": "2026-11-18T11:06:40Z",
-        **attributes,
-    }
-    owner = Attribute(handle="net1.sticky.prod.web", secondary=kept)
-    block, _ = auto_assign(new_block(parse_network("10.0.0.0/26"), "host:n", NOON_NS), 1, owner)
-    put(memory, stored_block(block))
+@pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_documents_have_exact_numbers(at_memory, memory, output, read):
+    pools_and(memory, block_of("10.9.0.0/26", "h"), a={"cidr": "fd00::/48"})
 
-    shown = at_memory("ipam", "show", "--ip", "10.0.0.0").stdout.splitlines()
+    plain = read(at_memory("ipam", "show", "-o", output).stdout)
+    whole = read(at_memory("ipam", "show", "--show-blocks", "-o", output).stdout)
 
-    assert [f"IP 10.0.0.0 {state}", "Handle ID: net1.sticky.prod.web"] == shown[:2]
+    a = {"name": "a", **counts("fd00::/48", 2**80, 0, 2**80)}
+    assert {"revision": 2, "pools": [a]} == plain
+    assert {
+        "revision": 2,
+        "pools": [a | {"blocks": []}],
+        "blocksWithoutPool": [counts("10.9.0.0/26", 64, 1, 63)],
+    } == whole
+
+
+def test_a_watch_shows_it_at_least_once(program, raw, etcd_endpoint):
+    result = program("--timeout", "3", "ipam", "show", "-w", ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert 1 == result.stdout.count("GROUPING")
