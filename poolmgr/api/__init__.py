@@ -52,10 +52,14 @@ def resource_type(word: str) -> type[Resource]:
     Return the resource type that `word` means: kind, plural or a short form, in any case.
 
     Raises:
-        InvalidRequestError: There is none; the message lists what there is.
+        InvalidRequestError: There is none; the message names the nearest, or all there are.
     """
     kind = _WORDS.get(word.lower())
     if kind is None:
+        import difflib  # agentless calls make no such mistakes
+
         known = ", ".join(kind.plural for kind in KINDS.values())
-        raise InvalidRequestError(f"{word!r} is not a kind of resource; there are {known}")
+        near = difflib.get_close_matches(word.lower(), _WORDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {known}"
+        raise InvalidRequestError(f"{word!r} is not a kind of resource; {hint}")
     return kind

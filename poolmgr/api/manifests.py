@@ -189,7 +189,7 @@ def documents(text: str, origin: str) -> list[Mapping[str, Any]]:
         InvalidRequestError: It is neither YAML nor JSON, or a document is not an object.
     """
     found: list[Mapping[str, Any]] = []
-    for document in _parsed(text, origin):
+    for document in values(text, origin):
         for item in document if isinstance(document, list) else [document]:
             if not isinstance(item, Mapping):
                 raise InvalidRequestError(f"{origin}: {shown(item)} is not a resource")
@@ -219,7 +219,8 @@ def resource(obj: Mapping[str, Any]) -> Resource:
     return cls.from_manifest(obj)
 
 
-def _parsed(text: str, origin: str) -> list[Any]:
+def values(text: str, origin: str) -> list[Any]:
+    """Read the values of all documents, whatever they are; raises as `documents`."""
     try:
         if text.lstrip()[:1] in ("{", "["):
             return [_json(text)]

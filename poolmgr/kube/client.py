@@ -15,9 +15,10 @@ Rules:
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from lightkube.config.kubeconfig import SingleConfig
     from lightkube.config.models import Cluster, User
     from lightkube.models.meta_v1 import ObjectMeta
-    from lightkube.resources.core_v1 import Pod
+    from lightkube.resources.core_v1 import Node, Pod
 
 TIMEOUT_S = 2.0
 _PAGE = 500  # pods in an answer, as kubectl asks for
 _SHOWN = 300  # characters of a foreign message
 _FIELD = "kubernetes.kubeconfig"
+_IP_TYPES = ("InternalIP", "ExternalIP")  # the others are names
 _T = TypeVar("_T")
 
 _REMEDIES = {
@@ -128,8 +130,46 @@ class Kubernetes:
         return self._one(
             f"node {name}",
             name,
-            lambda: NodeFacts(**_common(self._client.get(Node, name).metadata)),
+            lambda: _node(self._client.get(Node, name)),
         )
+
+    def nodes(self) -> tuple[NodeFacts, ...]:
+        """
+        Read all nodes, or none.
+
+        Raises:
+            KubernetesError: No answer, or not all pages in time.
+        """
+        from lightkube.resources.core_v1 import Node
+
+        return self._call(
+            "nodes", lambda: tuple(map(_node, self._client.list(Node, chunk_size=_PAGE)))
+        )
+
+    def service_ranges(self) -> tuple[str, ...]:
+        """
+        Read the ranges of services; where the API has none, the address of its own service.
+
+        Raises:
+            KubernetesError: No answer.
+        """
+        from lightkube.resources.core_v1 import Service
+        from lightkube.resources.networking_v1 import ServiceCIDR
+
+        def ranges() -> tuple[str, ...]:
+            specs = (each.spec for each in self._client.list(ServiceCIDR, chunk_size=_PAGE))
+            return tuple(cidr for spec in specs for cidr in (spec and spec.cidrs) or ())
+
+        def addresses() -> tuple[str, ...]:
+            spec = self._client.get(Service, "kubernetes", namespace="default").spec
+            return tuple((spec and spec.clusterIPs) or ())
+
+        try:
+            return self._call("service ranges", ranges)
+        except KubernetesError as error:
+            if error.status != 404:  # which says that the version of Kubernetes is an older one
+                raise
+        return self._call("service default/kubernetes", addresses)
 
     def pods(self, node: str) -> tuple[PodFacts, ...]:
         """
@@ -151,6 +191,23 @@ class Kubernetes:
                 )
             ),
         )
+
+    def all_pods(self) -> Iterator[PodFacts]:
+        """
+        Yield all pods of all nodes, page by page as of one time; each page has its deadline.
+
+        Raises:
+            KubernetesError: No answer, or no more; the pods that are missing may exist.
+        """
+        from lightkube.resources.core_v1 import Pod
+
+        found = iter(self._client.list(Pod, namespace="*", chunk_size=_PAGE))
+
+        def page() -> tuple[PodFacts, ...]:
+            return tuple(map(_pod, islice(found, _PAGE)))
+
+        while pods := self._call("pods", page):
+            yield from pods
 
     def close(self) -> None:
         """Let go of connections."""
@@ -235,6 +292,15 @@ def _common(metadata: "ObjectMeta | None") -> dict[str, Any]:
     }
 
 
+def _node(node: "Node") -> NodeFacts:
+    addresses = (node.status and node.status.addresses) or ()
+    return NodeFacts(
+        **_common(node.metadata),
+        addresses=tuple(each.address for each in addresses if each.type in _IP_TYPES),
+        pod_cidrs=tuple((node.spec and node.spec.podCIDRs) or ()),
+    )
+
+
 def _pod(pod: "Pod") -> PodFacts:
     common = _common(pod.metadata)
     assert pod.metadata is not None
@@ -245,7 +311,15 @@ def _pod(pod: "Pod") -> PodFacts:
         phase=(pod.status and pod.status.phase) or "",
         host_network=bool(pod.spec and pod.spec.hostNetwork),
         deleted=pod.metadata.deletionTimestamp is not None,
+        addresses=_addresses(pod),
     )
+
+
+def _addresses(pod: "Pod") -> tuple[str, ...]:
+    if not pod.status:
+        return ()
+    several = [each.ip for each in pod.status.podIPs or () if each.ip]
+    return tuple(several or filter(None, [pod.status.podIP]))
 
 
 def _check_names(*names: str) -> None:

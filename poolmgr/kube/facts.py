@@ -15,11 +15,19 @@ class NamespaceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """A node of the cluster."""
+    """
+    A node of the cluster.
+
+    Attributes:
+        addresses: Its own IP addresses.
+        pod_cidrs: The ranges that Kubernetes gave it for pods.
+    """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +40,7 @@ class PodFacts:
         phase: "Pending", "Running", "Succeeded", "Failed" or "Unknown"; "" = not said.
         host_network: True where it has the node's addresses instead of its own.
         deleted: True once its deletion was asked for.
+        addresses: What it reports; () = nothing yet. On its node's network they are the node's.
     """
 
     name: str
@@ -42,3 +51,4 @@ class PodFacts:
     phase: str = ""
     host_network: bool = False
     deleted: bool = False
+    addresses: tuple[str, ...] = ()

@@ -66,6 +66,7 @@ def test_a_pod_is_read_with_labels_annotations_and_place(connect):
         annotations={"cni.projectcalico.org/ipAddrs": '["10.20.0.5"]'},
         node="node-a",
         phase="Running",
+        addresses=("10.20.0.5",),
     )
 
 
@@ -114,6 +115,42 @@ def test_all_pods_of_a_node_are_read_and_no_others(connect):
     assert ["Succeeded", "Pending", "Pending", "Running"] == [pod.phase for pod in pods]
 
 
+def test_a_pod_has_the_addresses_that_it_reports(api, connect):
+    several = {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}
+    for name, status in (("one", {"podIP": "10.0.0.1"}), ("two", several), ("none", {})):
+        api.put("pods", name, namespace="plain", status=status)
+    client = connect()
+
+    found = [client.pod("plain", name).addresses for name in ("one", "two", "none")]
+
+    assert [("10.0.0.1",), ("10.0.0.1", "fd00::1"), ()] == found
+
+
+def test_all_pods_of_all_nodes_come_in_pages(api, connect):
+    few = [pod.name for pod in connect().all_pods()]
+    for number in range(1100):
+        api.put("pods", f"p{number:04}", namespace="zoo", spec={"nodeName": "node-c"})
+    api.requests.clear()
+
+    pods = [pod.name for pod in connect(timeout_s=20).all_pods()]
+
+    assert "web-0" in few
+    assert [*few, *(f"p{number:04}" for number in range(1100))] == pods
+    assert 3 == len(api.requests)
+
+
+def test_a_list_of_pods_that_breaks_off_is_an_error(api, connect):
+    for number in range(600):
+        api.put("pods", f"p{number:04}", namespace="zoo")
+    pods = connect().all_pods()
+    next(pods)
+    api.fault = Fault.GONE
+
+    error = refused(lambda: list(pods))
+
+    assert 410 == error.status
+
+
 def test_pods_come_in_pages(api, connect):
     for number in range(1100):
         api.put("pods", f"p{number:04}", namespace="many", spec={"nodeName": "node-c"})
@@ -122,6 +159,46 @@ def test_pods_come_in_pages(api, connect):
 
     assert [f"p{number:04}" for number in range(1100)] == [pod.name for pod in pods]
     assert 3 == len(api.requests)
+
+
+def test_all_nodes_are_read_with_their_addresses_and_pod_ranges(api, connect):
+    addresses = [
+        {"type": "InternalIP", "address": "10.0.0.9"},
+        {"type": "Hostname", "address": "node-z"},
+        {"type": "ExternalIP", "address": "fd00::9"},
+    ]
+    ranges = ["10.244.9.0/24", "fd01::/64"]
+    api.put("nodes", "node-z", status={"addresses": addresses}, spec={"podCIDRs": ranges})
+
+    nodes = {node.name: node for node in connect().nodes()}
+
+    assert {"node-a", "node-z"} <= nodes.keys()
+    assert ("10.0.0.9", "fd00::9") == nodes["node-z"].addresses
+    assert tuple(ranges) == nodes["node-z"].pod_cidrs
+
+
+def test_service_ranges_are_read(api, connect):
+    cidrs = ["10.96.0.0/12", "fd02::/112"]
+    api.put("servicecidrs", "kubernetes", spec={"cidrs": cidrs})
+
+    assert tuple(cidrs) == connect().service_ranges()
+
+
+def test_where_there_are_no_service_ranges_the_apis_own_service_tells_one_address(api, connect):
+    api.has_service_ranges = False
+    spec = {"clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"]}
+    api.put("services", "kubernetes", namespace="default", spec=spec)
+
+    assert ("10.96.0.1",) == connect().service_ranges()
+
+
+@pytest.mark.parametrize("fault", [Fault.ERROR, Fault.CLOSE])
+def test_half_an_answer_about_nodes_or_services_is_none(api, connect, fault):
+    client = connect()
+    api.fault = fault
+
+    for call in (client.nodes, client.service_ranges):
+        assert api.url in str(refused(call))
 
 
 # How it finds and proves itself to the server.

@@ -1,357 +1,303 @@
 """
-Changing resources: each change is one compare-and-swap transaction.
+Changing resources: all changes of a command are looked at before the first is made.
 
 Rules:
 
-1. A change compares the epoch and the revision of what it rewrites. A conflict is an error, not
-   tried again: whoever asked should look at what changed.
-2. A new pool compares the range of all pools, so that two created at the same time cannot
-   overlap.
-3. The first change makes the cluster's identity and the epoch in the same transaction.
-4. A pool is deleted in steps: disabled, its blocks taken from their hosts, its key deleted.
+1. If one resource of a command is refused, none is written.
+2. A pool is deleted in steps: disabled, its blocks taken from their hosts, its key deleted.
    After each step the next run can go on.
+3. Deleting keeps assigned addresses assigned: nothing is destroyed that a script would have to
+   confirm. A person at a terminal is told what stays behind, and asked.
 """
 
-import secrets
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from poolctl.config import Session
-from poolctl.report import warn
-from poolmgr.api import (
-    BlockAffinity,
-    ClusterInformation,
-    IPAMConfiguration,
-    IPPool,
-    Node,
-    Resource,
-)
-from poolmgr.api.clusterinformation import DEFAULT, new_cluster
-from poolmgr.api.ippool import BLOCK_SIZES, check_overlap, check_update
-from poolmgr.api.meta import new_uid, timestamp
-from poolmgr.cidr import IPNetwork, network
-from poolmgr.core.link import GATEWAY, PREFIX_LENGTH, LinkError, LinkPolicy, MainPlugin, resolve
-from poolmgr.core.records import (
-    affinity_range,
-    block_key,
-    block_of_key,
-    blocks_within,
-    decode_resource,
-    resource_key,
-    resource_range,
-)
+from poolctl.report import REFUSED, failed, remark, say, warn
+from poolctl.resources.plans import Change, Planner, check_version, check_writable
+from poolctl.resources.state import State, Target, look
+from poolctl.resources.writing import Writer, batches, refs
+from poolctl.terminal import confirmed
+from poolmgr.api import IPPool, Node, Resource
+from poolmgr.core.records import affinity_range
 from poolmgr.core.request import ReleaseAffinities
-from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, KeyValue, Range, Reading, Txn
-from poolmgr.errors import PoolmgrError, RefusedError
+from poolmgr.core.txn import Fetch, Txn
+from poolmgr.errors import PoolmgrError, RefusedError, StoreError
 from poolmgr.ipam import IPAM
-from poolmgr.store.port import pages
+from poolmgr.survey import utilization
 
-R = TypeVar("R", bound=Resource)
-
-CREATED, CONFIGURED, UNCHANGED, DELETED = "created", "configured", "unchanged", "deleted"
-_POOLS = resource_range(IPPool.plural)
-_CLUSTER = resource_key(ClusterInformation.plural, DEFAULT)
-
-_READ_ONLY: Mapping[type[Resource], str] = {
-    BlockAffinity: "blocks come to nodes and leave them with their addresses",
-    ClusterInformation: "it is made with the first resource",
-}
-"""Kinds that nobody writes, and how they come about."""
+DELETED = "deleted"
+_DRY = " (dry run)"
 
 _DISABLE_PAUSE_S = 0.5
 """Calico's programs may still act on the pool as they read it; they are given this long."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """
-    A resource to delete.
-
-    Attributes:
-        resource_version: Delete it only at this revision; "" = at any.
-    """
-
-    kind: type[Resource]
-    name: str
-    resource_version: str = ""
-
-    @classmethod
-    def of(cls, resource: Resource) -> "Target":
-        """Make the target that a manifest names."""
-        metadata = resource.metadata
-        version = metadata.resource_version
-        return cls(kind=type(resource), name=metadata.name, resource_version=version)
-
-    @property
-    def ref(self) -> str:
-        """Kind and name, as commands print them."""
-        return f"{self.kind.kind.lower()}/{self.name}"
-
-    @property
-    def key(self) -> str:
-        """Where it is stored."""
-        return resource_key(self.kind.plural, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What one read found about a target; `stored` is None where it does not exist."""
-
-    target: Target
-    stored: Resource | None
-    reading: Reading
-
-    @property
-    def revision(self) -> int:
-        """Of the target's last change; 0 = it does not exist."""
-        found = self.reading.found[self.target.key]
-        return found.mod_revision if found else 0
-
-    @property
-    def epoch(self) -> bytes | None:
-        """Identity of the data; None = not made yet."""
-        found = self.reading.found[EPOCH_KEY]
-        return found.value if found else None
-
-    def pools(self) -> list[IPPool]:
-        """
-        Decode all pools; only a read for a pool has them.
-
-        Raises:
-            CorruptStateError: One cannot be understood.
-        """
-        page = self.reading.ranges[_POOLS]
-        return [decoded(IPPool, key, each) for key, each in page.items]
+How = Callable[[Planner, Resource], Change]
 
 
 class Changes:
-    """Creates, updates and deletes resources; each method returns a word for what it did."""
+    """
+    Creates and updates resources.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    Args:
+        dry_run: Say what would happen, and write nothing.
+    """
 
-    def create(self, resource: Resource) -> str:
+    def __init__(self, session: Session, *, dry_run: bool = False) -> None:
+        self._session, self._dry_run = session, dry_run
+
+    def change(
+        self,
+        resources: Sequence[Resource],
+        how: How,
+        *,
+        before: Callable[[State, Sequence[Change]], None] = lambda _state, _changes: None,
+    ) -> int:
         """
-        Store a resource that does not exist.
+        Change all resources, or none if one of them is refused; say what came of each.
 
-        Raises:
-            RefusedError: It exists, or the present state does not allow it.
-            StoreError: See its kinds.
+        Args:
+            how: What is to be done with each.
+            before: Called when none was refused, before the first write.
+
+        Returns:
+            The exit status.
         """
-        seen = self._look(Target.of(resource))
-        if seen.stored is not None:
-            raise RefusedError("already exists")
-        return self._create(seen, resource)
+        if not resources:
+            return 0
+        targets = [Target.of(each) for each in resources]
+        try:
+            pools = any(each.kind is IPPool for each in targets)
+            state = look(self._session, targets, pools=pools)
+            planner = Planner(self._session, state)
+            changes, status = self._planned(resources, lambda each: how(planner, each))
+            if status:
+                return status
+            before(state, changes)
+        except StoreError as error:
+            return failed(error, self._session, what=refs(targets))
+        return self._write(state, changes)
 
-    def apply(self, resource: Resource) -> str:
-        """Store a resource, new or in place of the stored one; raises as `create` does."""
-        seen = self._look(Target.of(resource))
-        if seen.stored is None:
-            return self._create(seen, resource)
-        return self._update(seen, resource)
-
-    def replace(self, resource: Resource) -> str:
-        """Store a resource in place of the stored one; raises as `create` does."""
-        seen = self._look(Target.of(resource))
-        if seen.stored is None:
-            raise RefusedError("does not exist")
-        return self._update(seen, resource)
+    def edit(self, target: Target, edit: Callable[[Resource], Resource]) -> int:
+        """Change one resource to what `edit` makes of it; return the exit status."""
+        try:
+            state = look(self._session, [target])
+            change = Planner(self._session, state).edit(target, edit)
+        except PoolmgrError as error:
+            return failed(error, self._session, what=target.ref)
+        return self._write(state, [change])
 
     def label(self, node: Node, *, only: bool = False) -> str:
-        """Store a node; one that exists keeps its other labels, unless `only`, and all else."""
-        seen = self._look(Target.of(node))
-        if seen.stored is None:
-            return self._create(seen, node)
-        old = seen.stored.metadata
-        labels = {**({} if only else old.labels), **node.metadata.labels}
-        metadata = old.model_copy(update={"labels": labels})
-        return self._write(seen, seen.stored.model_copy(update={"metadata": metadata}))
-
-    def delete(self, target: Target, *, must_exist: bool = True) -> str:
         """
-        Delete a resource.
+        Store a node; one that exists keeps its other labels, unless `only`, and all else.
 
-        Raises:
-            RefusedError: It does not exist, or changed meanwhile.
-            StoreError: See its kinds.
+        Returns:
+            A word for what was done.
         """
-        seen = self._look(target)
-        if seen.stored is None:
-            if must_exist:
-                raise RefusedError("does not exist")
-            return "does not exist"
-        _check_version(seen, target.resource_version)
-        if isinstance(seen.stored, IPPool):
-            return self._delete_pool(seen, seen.stored)
-        if isinstance(seen.stored, Node):
-            self._warn_of_blocks(target.name)
-        return self._delete(seen, seen.revision)
+        target = Target.of(node)
+        state = look(self._session, [target])
+        planner, stored = Planner(self._session, state), state.stored(target)
+        if stored is None:
+            change = planner.create(node)
+        else:
+            old = stored.metadata
+            labels = {**({} if only else old.labels), **node.metadata.labels}
+            metadata = old.model_copy(update={"labels": labels})
+            after = stored.model_copy(update={"metadata": metadata})
+            change = planner.put(target, stored, after)
+        Writer(self._session, state).write([change])
+        return change.verb
 
-    def _create(self, seen: _Seen, resource: Resource) -> str:
-        unchanged: dict[Range, int] = {}
+    def _planned(
+        self, resources: Sequence[Resource], plan: Callable[[Resource], Change]
+    ) -> tuple[list[Change], int]:
+        """Plan all changes, and say of each that is refused why."""
+        changes, status = [], 0
+        for resource in resources:
+            try:
+                changes.append(plan(resource))
+            except StoreError:
+                raise
+            except PoolmgrError as error:
+                status = max(status, failed(error, self._session, what=resource.ref))
+        if status and changes:
+            others = _counted(len(changes), "other resource")
+            remark(f"nothing was written, though {others} would be fine")
+        return changes, status
+
+    def _write(self, state: State, changes: Sequence[Change]) -> int:
+        """Write what was planned, and say so; return the exit status."""
+        if self._dry_run:
+            for change in changes:
+                say(f"{change.target.ref} {change.verb}{_DRY}")
+            return 0
+        writer = Writer(self._session, state)
+        writer.guard_pools = any(change.new_pool for change in changes)
+        left = len(changes)
+        for batch in batches(changes):
+            try:
+                writer.write(batch)
+            except PoolmgrError as error:
+                status = failed(error, self._session, what=refs(c.target for c in batch))
+                if left < len(changes):
+                    remark(f"{len(changes) - left:,} resources before were written")
+                if left > len(batch):
+                    remark(f"{left - len(batch):,} resources after were not tried")
+                return status
+            left -= len(batch)
+            for change in batch:
+                say(f"{change.target.ref} {change.verb}")
+        return 0
+
+
+class Deletions:
+    """
+    Deletes resources.
+
+    Args:
+        skip_absent: What does not exist is no error.
+        dry_run: Say what would happen, and delete nothing.
+        yes: Ask nobody.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        skip_absent: bool = False,
+        dry_run: bool = False,
+        yes: bool = False,
+    ) -> None:
+        self._session = session
+        self._skip_absent, self._dry_run, self._yes = skip_absent, dry_run, yes
+
+    def delete(self, targets: Sequence[Target], *, together: bool) -> int:
+        """
+        Delete resources, one after another.
+
+        Args:
+            together: Delete none if one of them is refused.
+
+        Returns:
+            The exit status.
+        """
+        targets = list(dict.fromkeys(targets))
+        if not targets:
+            return 0
+        try:
+            state = look(self._session, targets)
+        except StoreError as error:
+            return failed(error, self._session, what=refs(targets))
+        allowed, status = self._allowed(state, targets)
+        if status and together:
+            if allowed:
+                others = _counted(len(allowed), "other resource")
+                remark(f"nothing was deleted, though {others} could be")
+            return status
+        if not self._agreed([stored for _, stored in allowed if stored is not None]):
+            remark("nothing was deleted")
+            return REFUSED
+        for target, stored in allowed:
+            try:
+                say(f"{target.ref} {self._done(target, stored)}")
+            except PoolmgrError as error:
+                status = max(status, failed(error, self._session, what=target.ref))
+        return status
+
+    def _allowed(
+        self, state: State, targets: Sequence[Target]
+    ) -> tuple[list[tuple[Target, Resource | None]], int]:
+        """Return what may be deleted; say of the others why not."""
+        allowed, status = [], 0
+        for target in targets:
+            try:
+                allowed.append((target, self._checked(state, target)))
+            except PoolmgrError as error:
+                status = max(status, failed(error, self._session, what=target.ref))
+        return allowed, status
+
+    def _checked(self, state: State, target: Target) -> Resource | None:
+        check_writable(target.kind)
+        stored = state.stored(target)
+        if stored is None and not self._skip_absent:
+            raise RefusedError("does not exist")
+        if stored is not None:
+            check_version(state, target, target.resource_version)
+        return stored
+
+    def _agreed(self, resources: Sequence[Resource]) -> bool:
+        """Tell what stays behind; ask whoever sits at a terminal."""
+        told = [why for each in resources if (why := self._left_behind(each))]
+        for why in told:
+            warn(why)
+        # A script is not stopped: nothing is lost, and calicoctl does not ask either.
+        if not told or self._dry_run or not (sys.stdin and sys.stdin.isatty()):
+            return True
+        return confirmed("Delete all the same", yes=self._yes)
+
+    def _left_behind(self, resource: Resource) -> str:
+        session, name = self._session, resource.metadata.name
         if isinstance(resource, IPPool):
-            check_overlap(resource, seen.pools())
-            self._check_blocks(resource)
-            # A pool created beside us would be in this range, newer than what we looked at.
-            unchanged[_POOLS] = seen.reading.revision
-            _check_annotations(resource)
-        _warn_of_no_effect(resource)
-        stored = resource.created(uid=new_uid(), now=timestamp(time.time_ns()))
-        puts = {seen.target.key: stored.to_stored()}
-        # Somebody may have created the same name since we looked.
-        self._commit(seen, Txn(expect={seen.target.key: 0}, unchanged=unchanged, puts=puts))
-        return CREATED
+            counts = utilization(
+                session.store, pools=[name], keep_blocks=False, timeout_s=session.left_s
+            ).counts
+            used = sum(each.usage.in_use for each in counts.pools if each.name == name)
+            have = _counted(used, "address", "es")
+            stay = "is assigned and stays so" if used == 1 else "are assigned and stay so"
+            return f"{resource.ref}: {have} {stay}" if used else ""
+        if isinstance(resource, Node):
+            ranges = [
+                replace(affinity_range(name, family), keys_only=True) for family in (4, 6)
+            ]
+            fetch = Fetch(ranges=frozenset(ranges))
+            reading = session.store.read(fetch, timeout_s=session.left_s)
+            count = sum(len(page.items) for page in reading.ranges.values())
+            have = f"{_counted(count, 'address block')}, which no other node can claim"
+            return f"{resource.ref} still owns {have}" if count else ""
+        return ""
 
-    def _update(self, seen: _Seen, resource: Resource) -> str:
-        assert seen.stored is not None
-        _check_version(seen, resource.metadata.resource_version)
-        if isinstance(resource, IPPool) and isinstance(seen.stored, IPPool):
-            check_update(seen.stored, resource)
-            _check_annotations(resource)
-        _warn_of_no_effect(resource)
-        return self._write(seen, seen.stored.updated(resource))
+    def _done(self, target: Target, stored: Resource | None) -> str:
+        if stored is None:
+            return "does not exist"
+        if self._dry_run:
+            return f"{DELETED}{_DRY}"
+        # What was shown may be old by now, after a question or the deletion of others.
+        state = look(self._session, [target])
+        if (present := state.stored(target)) is None:
+            raise RefusedError("does not exist any more")
+        check_version(state, target, target.resource_version)
+        writer, revision = Writer(self._session, state), state.revision_of(target)
+        if not isinstance(present, IPPool):
+            return self._delete(writer, target, revision)
+        return self._delete_pool(writer, target, present, revision)
 
-    def _write(self, seen: _Seen, wanted: Resource) -> str:
-        assert seen.stored is not None
-        raw = wanted.to_stored()
-        if raw == seen.stored.to_stored():
-            return UNCHANGED
-        # Whoever changed it since we looked shall not be overwritten.
-        expect = {seen.target.key: seen.revision}
-        self._commit(seen, Txn(expect=expect, puts={seen.target.key: raw}))
-        return CONFIGURED
-
-    def _delete_pool(self, seen: _Seen, pool: IPPool) -> str:
-        revision = seen.revision
+    def _delete_pool(self, writer: Writer, target: Target, pool: IPPool, revision: int) -> str:
         if not pool.spec.disabled:
             spec = pool.spec.model_copy(update={"disabled": True})
             raw = pool.model_copy(update={"spec": spec}).to_stored()
             # Whoever changed it since we looked shall not be overwritten.
-            expect = {seen.target.key: revision}
-            committed = self._commit(seen, Txn(expect=expect, puts={seen.target.key: raw}))
-            revision = committed.revision
+            expect = {target.key: revision}
+            revision = writer.commit(Txn(expect=expect, puts={target.key: raw})).revision
         try:
             time.sleep(min(_DISABLE_PAUSE_S, self._session.left_s))
             for kind in ("host", "virtual"):
                 request = ReleaseAffinities(cidr=pool.spec.cidr, kind=kind)
                 timeout_s = self._session.left_s
                 IPAM(self._session.store).release_affinities(request, timeout_s=timeout_s)
-            return self._delete(self._look(seen.target), revision)
+            return self._delete(writer, target, revision)
         except (PoolmgrError, KeyboardInterrupt):
-            warn(f"{seen.target.ref} is disabled, but not deleted; delete it again")
+            warn(f"{target.ref} is disabled, but not deleted; delete it again")
             raise
 
-    def _delete(self, seen: _Seen, revision: int) -> str:
+    def _delete(self, writer: Writer, target: Target, revision: int) -> str:
         # Whoever changed it since we looked shall be asked again.
-        expect, deletes = {seen.target.key: revision}, frozenset({seen.target.key})
-        self._commit(seen, Txn(expect=expect, deletes=deletes))
+        expect, deletes = {target.key: revision}, frozenset({target.key})
+        writer.commit(Txn(expect=expect, deletes=deletes))
         return DELETED
 
-    def _look(self, target: Target) -> _Seen:
-        if target.kind in _READ_ONLY:
-            raise RefusedError(f"can only be read; {_READ_ONLY[target.kind]}")
-        fetch = Fetch(
-            keys=frozenset({target.key, EPOCH_KEY, _CLUSTER}),
-            ranges=frozenset({_POOLS} if target.kind is IPPool else ()),
-        )
-        reading = self._session.store.read(fetch, timeout_s=self._session.left_s)
-        found = reading.found[target.key]
-        stored = None
-        if found is not None:
-            stored = decoded(target.kind, target.key, found)
-        return _Seen(target, stored, reading)
 
-    def _commit(self, seen: _Seen, txn: Txn) -> Committed:
-        """Commit `txn` on what was seen, and with its first put what every datastore needs."""
-        expect, puts = dict(txn.expect), dict(txn.puts)
-        if puts and seen.reading.found[_CLUSTER] is None:
-            # Two first changes must not give the cluster two identities.
-            expect[_CLUSTER] = 0
-            puts[_CLUSTER] = new_cluster(timestamp(time.time_ns())).to_stored()
-        if puts and seen.epoch is None:
-            puts[EPOCH_KEY] = secrets.token_hex(16).encode()
-        whole = replace(txn, expect=expect, epoch=seen.epoch, puts=puts)
-        result = self._session.store.commit(whole, timeout_s=self._session.left_s)
-        if isinstance(result, Committed):
-            return result
-        raise RefusedError(
-            "somebody else changed it, or what it depends on, at the same time; "
-            "nothing was written, look and try again"
-        )
-
-    def _check_blocks(self, pool: IPPool) -> None:
-        """Refuse a pool whose space holds blocks of another size; they outlive their pool."""
-        cidr, size = pool.spec.cidr, pool.spec.block_size
-        for block in self._blocks_near(cidr):
-            if block.prefixlen != size and block.overlaps(cidr):
-                raise RefusedError(
-                    f"spec.blockSize: {size} does not fit block {block}, which exists; "
-                    f"take {block.prefixlen}, or release the block's addresses first"
-                )
-
-    def _blocks_near(self, cidr: IPNetwork) -> Iterator[IPNetwork]:
-        """Find the blocks that contain `cidr`, and those inside it, perhaps among others."""
-        shorter = (size for size in BLOCK_SIZES[cidr.version] if size < cidr.prefixlen)
-        around = {block_key(network(cidr.network_address, size)) for size in shorter}
-        fetch, timeout_s = Fetch(keys=frozenset(around)), self._session.left_s
-        if around:
-            reading = self._session.store.read(fetch, timeout_s=timeout_s)
-            keys = [key for key, found in reading.found.items() if found]
-            yield from filter(None, map(block_of_key, keys))
-        within = pages(
-            self._session.store, blocks_within(cidr), page_size=5000, timeout_s=timeout_s
-        )
-        for page in within:
-            yield from filter(None, (block_of_key(key) for key, _ in page.items))
-
-    def _warn_of_blocks(self, node: str) -> None:
-        ranges = {replace(affinity_range(node, family), keys_only=True) for family in (4, 6)}
-        fetch = Fetch(ranges=frozenset(ranges))
-        reading = self._session.store.read(fetch, timeout_s=self._session.left_s)
-        count = sum(len(page.items) for page in reading.ranges.values())
-        if count:
-            blocks = f"{count:,} address block{'s' if count > 1 else ''}"
-            warn(f"node/{node} still owns {blocks}, which no other node can claim")
-
-
-def _check_annotations(pool: IPPool) -> None:
-    """
-    Check the annotations about prefix and gateway; say how calico-ipam can respect them.
-
-    Raises:
-        RefusedError: They do not fit the pool, which then would serve nobody.
-    """
-    annotations = pool.metadata.annotations
-    try:
-        link = resolve(pool.spec.cidr, annotations, LinkPolicy(main=MainPlugin.FLAT))
-    except LinkError as error:
-        raise RefusedError(f"metadata.annotations: {error}") from error
-    if annotations.keys() & {PREFIX_LENGTH, GATEWAY} and (kept := link.withheld.cidrs()):
-        reserved = ", ".join(kept)
-        warn(
-            f"ippool/{pool.metadata.name}: calico-ipam does not know these annotations; if it "
-            "uses the pool, keep it away from the gateway and the ends of the prefix by an "
-            f"IPReservation with reservedCIDRs [{reserved}]"
-        )
-
-
-def _warn_of_no_effect(resource: Resource) -> None:
-    if isinstance(resource, IPAMConfiguration):
-        warn(
-            f"{resource.ref} is stored, but with etcd as datastore it has no effect; "
-            "use poolctl ipam configure"
-        )
-
-
-def _check_version(seen: _Seen, wanted: str) -> None:
-    if wanted and int(wanted) != seen.revision:
-        raise RefusedError(
-            f"metadata.resourceVersion: {wanted} is not the stored version, {seen.revision}"
-        )
-
-
-def decoded(cls: type[R], key: str, found: KeyValue) -> R:
-    """Read a stored resource; raises as `records.decode_resource`."""
-    return decode_resource(cls, key, found.value, found.mod_revision)
+def _counted(number: int, what: str, plural: str = "s") -> str:
+    return f"{number:,} {what}{plural if number > 1 else ''}"

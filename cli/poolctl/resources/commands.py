@@ -1,243 +1,346 @@
-"""The commands create, apply, replace, delete and get."""
+"""The commands that read and write resources."""
 
-import sys
-from collections.abc import Callable
+import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from poolctl.config import Session
-from poolctl.report import REFUSED, complain, failed, say
-from poolmgr.errors import InvalidRequestError, PoolmgrError, RefusedError
+from poolctl.report import say
+from poolctl.resources.options import (
+    as_calicoctl,
+    dry_run_option,
+    files,
+    kind_named,
+    kubeconfig_option,
+)
+from poolmgr.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from poolctl.resources.changes import How
+    from poolctl.resources.render import Output
     from poolmgr.api import Resource
-    from poolmgr.core.txn import KeyValue
-
-_STDIN = "standard input"
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def _files(*, required: bool) -> Callable[[_Command], _Command]:
-    """Give a command the options that name manifests."""
-    filename = click.option(
-        "-f",
-        "--filename",
-        "filenames",
-        multiple=True,
-        required=required,
-        metavar="FILE",
-        help="YAML or JSON file, directory of such files, or - for standard input.",
+@click.command()
+@files(required=True)
+@click.option("--skip-exists", is_flag=True, help="Leave alone what exists already.")
+@kubeconfig_option
+@dry_run_option
+@click.pass_obj
+def create(
+    session: Session,
+    /,
+    skip_exists: bool,
+    kubeconfig: str | None,
+    dry_run: bool,
+    **given: Any,
+) -> int:
+    """
+    Create resources that do not exist yet.
+
+    All are checked first; if one is refused, none is created.
+
+    \b
+    Examples:
+      poolctl create -f pool.yaml
+      poolctl create -R -f manifests/ --skip-exists
+    """
+    from poolctl.resources.plans import Planner
+
+    how = partial(Planner.create, skip_exists=skip_exists)
+    return _change(session, given, how, kubeconfig=kubeconfig, dry_run=dry_run)
+
+
+@click.command()
+@files(required=True)
+@kubeconfig_option
+@dry_run_option
+@click.pass_obj
+def apply(session: Session, /, kubeconfig: str | None, dry_run: bool, **given: Any) -> int:
+    """
+    Create resources, or update them where they exist.
+
+    All are checked first; if one is refused, nothing is changed. What `poolctl get -o yaml`
+    shows can be applied again; its resourceVersion must then be the stored one still.
+
+    \b
+    Examples:
+      poolctl apply -f pool.yaml
+      poolctl get ippools -o yaml | poolctl apply -f -
+      poolctl apply -f pool.yaml --kubeconfig ~/.kube/config --dry-run
+    """
+    from poolctl.resources.plans import Planner
+
+    return _change(session, given, Planner.apply, kubeconfig=kubeconfig, dry_run=dry_run)
+
+
+@click.command()
+@files(required=True)
+@dry_run_option
+@click.pass_obj
+def replace(session: Session, /, dry_run: bool, **given: Any) -> int:
+    """
+    Update resources that exist.
+
+    All are checked first; if one is refused, nothing is changed.
+
+    \b
+    Examples:
+      poolctl replace -f pool.yaml
+    """
+    from poolctl.resources.plans import Planner
+
+    return _change(session, given, Planner.replace, dry_run=dry_run)
+
+
+@click.command()
+@files(required=True)
+@click.pass_obj
+def validate(_session: Session, /, **given: Any) -> int:
+    """
+    Check manifests by themselves: no etcd is needed.
+
+    \b
+    Examples:
+      poolctl validate -f pool.yaml
+      poolctl validate -R -f manifests/
+    """
+    from poolctl.resources.documents import distinct, resources
+    from poolctl.resources.plans import validated
+
+    found = distinct(resources(**given))
+    status = validated(found)
+    if not status:
+        for each in found:
+            say(f"{each.ref} valid")
+    return status
+
+
+@click.command()
+@click.argument("kind", callback=kind_named)
+@click.argument("name")
+@click.option("-p", "--patch", "text", required=True, metavar="PATCH", help="JSON or YAML.")
+@click.option(
+    "-t",
+    "--type",
+    "type_",
+    type=click.Choice(["strategic", "merge", "json"]),
+    default="strategic",
+    show_default=True,
+    help="strategic: merge, but $patch in an object may say replace or delete; merge: RFC "
+    "7386; json: operations of RFC 6902. All of them replace lists.",
+)
+@dry_run_option
+@as_calicoctl
+@click.pass_obj
+def patch(
+    session: Session, kind: "type[Resource]", name: str, text: str, type_: str, dry_run: bool
+) -> int:
+    """
+    Change some fields of a resource.
+
+    \b
+    Examples:
+      poolctl patch ippool pool-a -p '{"spec": {"disabled": true}}'
+      poolctl patch ippool pool-a -t json -p '[{"op": "remove", "path": "/metadata/labels"}]'
+    """
+    from poolctl.resources.changes import Changes
+    from poolctl.resources.patch import parsed, patched
+    from poolctl.resources.state import Target
+
+    wanted = parsed(text, type_)
+    return Changes(session, dry_run=dry_run).edit(
+        Target(kind=kind, name=name), lambda stored: patched(stored, wanted, type_)
     )
-    recursive = click.option(
-        "-R", "--recursive", is_flag=True, help="Look into subdirectories too."
-    )
-    return lambda command: filename(recursive(command))
 
 
 @click.command()
-@_files(required=True)
+@click.argument("kind", callback=kind_named)
+@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE|KEY-...")
+@click.option("--overwrite", is_flag=True, help="Change labels that have another value.")
+@click.option("--remove", is_flag=True, help="Remove the labels; name keys only.")
+@dry_run_option
+@as_calicoctl
 @click.pass_obj
-def create(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
-    """Create resources that do not exist yet."""
+def label(
+    session: Session,
+    /,
+    kind: "type[Resource]",
+    name: str,
+    words: tuple[str, ...],
+    **flags: bool,
+) -> int:
+    """
+    Set or remove labels of a resource.
+
+    \b
+    Examples:
+      poolctl label node node-a rack=r1 zone=a
+      poolctl label node node-a rack=r2 --overwrite
+      poolctl label node node-a rack-
+    """
     from poolctl.resources.changes import Changes
+    from poolctl.resources.labels import relabelled, wanted
+    from poolctl.resources.state import Target
 
-    return _for_each(filenames, recursive, session, Changes(session).create)
-
-
-@click.command()
-@_files(required=True)
-@click.pass_obj
-def apply(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
-    """Create resources, or update them where they exist."""
-    from poolctl.resources.changes import Changes
-
-    return _for_each(filenames, recursive, session, Changes(session).apply)
-
-
-@click.command()
-@_files(required=True)
-@click.pass_obj
-def replace(session: Session, filenames: tuple[str, ...], recursive: bool) -> int:
-    """Update resources that exist."""
-    from poolctl.resources.changes import Changes
-
-    return _for_each(filenames, recursive, session, Changes(session).replace)
-
-
-def _kind(
-    _context: click.Context, _argument: click.Parameter, word: str | None
-) -> "type[Resource] | None":
-    from poolmgr.api import resource_type
-
+    if flags["overwrite"] and flags["remove"]:
+        raise click.UsageError("give either --overwrite or --remove")
     try:
-        return None if word is None else resource_type(word)
-    except InvalidRequestError as error:
-        raise click.BadParameter(str(error)) from None
+        labels = wanted(words, remove=flags["remove"])
+    except InvalidRequestError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return Changes(session, dry_run=flags["dry_run"]).edit(
+        Target(kind=kind, name=name),
+        lambda stored: relabelled(stored, labels, overwrite=flags["overwrite"]),
+    )
 
 
 @click.command()
-@click.argument("kind", required=False, callback=_kind)
+@click.argument("kind", required=False, callback=kind_named)
 @click.argument("names", nargs=-1)
-@_files(required=False)
+@files(required=False)
 @click.option("-s", "--skip-not-exists", is_flag=True, help="Absent ones are no error.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
 @click.pass_obj
 def delete(
     session: Session,
+    /,
     kind: "type[Resource] | None",
     names: tuple[str, ...],
-    filenames: tuple[str, ...],
-    recursive: bool,
     skip_not_exists: bool,
+    yes: bool,
+    dry_run: bool,
+    **given: Any,
 ) -> int:
     """
     Delete resources, by kind and names or by manifests.
 
-    A pool is disabled first, then its blocks are taken from their nodes; addresses that are
-    assigned stay so.
-    """
-    from poolctl.resources.changes import Changes, Target
+    Of names, those that exist are deleted; of manifests, all or none. A pool is disabled
+    first, then its blocks are taken from their nodes; addresses that are assigned stay so,
+    which a terminal is asked about.
 
-    if bool(kind and names) == bool(filenames) or (kind and filenames):
+    \b
+    Examples:
+      poolctl delete ippool pool-a pool-b
+      poolctl delete -f pool.yaml --skip-not-exists
+    """
+    from poolctl.resources.changes import Deletions
+    from poolctl.resources.documents import resources
+    from poolctl.resources.state import Target
+
+    if bool(kind and names) == bool(given["filenames"]) or (kind and given["filenames"]):
         raise click.UsageError("give either a kind and names, or -f")
     if kind:
         targets = [Target(kind=kind, name=name) for name in names]
     else:
-        targets = [Target.of(each) for each in _manifests(filenames, recursive)]
-    changes = Changes(session)
-    return max(
-        _attempt(
-            session, each.ref, partial(changes.delete, each, must_exist=not skip_not_exists)
-        )
-        for each in targets
-    )
+        targets = [Target.of(each) for each in resources(**given)]
+    deletions = Deletions(session, skip_absent=skip_not_exists, dry_run=dry_run, yes=yes)
+    return deletions.delete(targets, together=not kind)
 
 
 @click.command()
-@click.argument("kind", callback=_kind)
+@click.argument("kind", callback=kind_named)
 @click.argument("names", nargs=-1)
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "ps", "wide", "yaml", "json", "name"]),
+    "form",
     default="table",
     show_default=True,
-    help="ps is another word for table.",
+    metavar="FORM",
+    help="table (or ps), wide, yaml, json, name, custom-columns=COLUMNS (headings of the wide "
+    "table, or HEADING:.path) or jsonpath=TEMPLATE.",
 )
-@click.pass_obj
-def get(session: Session, kind: "type[Resource]", names: tuple[str, ...], output: str) -> int:
+@click.option("--export", is_flag=True, help="Without uid, version and times; needs names.")
+@click.option("-w", "--watch", is_flag=True, help="Then go on to tell what changes.")
+@as_calicoctl
+@click.pass_context
+def get(
+    context: click.Context,
+    kind: "type[Resource]",
+    names: tuple[str, ...],
+    form: str,
+    export: bool,
+    watch: bool,
+) -> int:
     """
     Show resources of a kind.
 
     Kinds: ippools, ipreservations, nodes, clusterinformation, ipamconfiguration, and
     blockaffinities, which say what node a block of addresses belongs to.
-    """
-    from poolctl.resources.affinities import read_affinities
-    from poolctl.resources.render import rendered
-    from poolmgr.api import BlockAffinity
 
-    read = read_affinities if kind is BlockAffinity else partial(_read, kind)
-    found, wrong, revision = read(session, names)
-    if found or not names:
+    With --watch it looks every second, until it is interrupted or the time of --timeout, if
+    that is given, is over.
+
+    \b
+    Examples:
+      poolctl get ippools -o wide
+      poolctl get node node-a node-b --export -o yaml
+      poolctl get ipp -o custom-columns=NAME,SIZE:.spec.blockSize
+      poolctl get ipp -o 'jsonpath={range .items[*]}{.metadata.name} {end}'
+    """
+    from poolctl.resources.reading import Reader
+    from poolctl.resources.render import Output
+
+    if export and not names:
+        raise click.UsageError("--export needs the names of resources")
+    try:
+        output = Output.of(kind, form, export=export)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="-o") from None
+    if watch and output.form == "jsonpath":
+        raise click.UsageError("--watch cannot fill in a template for what changes")
+    session: Session = context.obj
+    reader = Reader(session, kind)
+    resources = reader.named(names) if names else reader.everything()
+    if resources or not names:
         single = len(set(names)) == 1
-        click.echo(rendered(kind, found, output, revision=revision, single=single))
-    return max((failed(problem, session) for problem in wrong), default=0)
+        for chunk in output.chunks(resources, revision=reader.revision, single=single):
+            click.echo(chunk, nl=output.form != "jsonpath")
+    status = reader.status()
+    if watch:
+        _watch(context, output, names, reader.revision)
+    return status
 
 
-COMMANDS = (create, apply, replace, delete, get)
+COMMANDS = (create, apply, replace, patch, label, delete, get, validate)
 
 
-def _read(
-    kind: "type[Resource]", session: Session, names: tuple[str, ...]
-) -> "tuple[list[Resource], list[PoolmgrError], int]":
-    """Read the resources of a kind; the answer is that of `read_affinities`."""
-    from poolmgr.core.records import resource_key, resource_range
-    from poolmgr.core.txn import Fetch
+def _watch(
+    context: click.Context, output: "Output", names: tuple[str, ...], since: int
+) -> None:
+    """Tell changes; the default timeout is none here."""
+    from poolctl.resources.watch import Watch
 
-    keys = [resource_key(kind.plural, name) for name in dict.fromkeys(names)]
-    range_ = resource_range(kind.plural)
-    fetch = Fetch(keys=frozenset(keys)) if names else Fetch(ranges=frozenset({range_}))
-    reading = session.store.read(fetch, timeout_s=session.left_s)
-    found: list[Resource] = []
-    wrong: list[PoolmgrError] = []
-    stored = [(key, reading.found[key]) for key in keys] or reading.ranges[range_].items
-    for key, value in stored:
-        try:
-            found.append(_present(kind, key, value))
-        except PoolmgrError as error:
-            wrong.append(error)
-    return found, wrong, reading.revision
+    session: Session = context.obj
+    source = context.find_root().get_parameter_source("timeout")
+    ends = source not in (None, click.core.ParameterSource.DEFAULT)
+    end = time.monotonic() + session.left_s
+    watch = Watch(session, output, names=names, since=since)
+    watch.run(over=lambda: ends and time.monotonic() >= end)
 
 
-def _present(cls: "type[Resource]", key: str, stored: "KeyValue | None") -> "Resource":
-    from poolctl.resources.changes import decoded
-
-    if stored is None:
-        raise RefusedError(f"{cls.kind.lower()}/{key.rpartition('/')[2]} does not exist")
-    return decoded(cls, key, stored)
-
-
-def _manifests(filenames: tuple[str, ...], recursive: bool) -> "list[Resource]":
-    """
-    Read and check every document before anything is done with any.
-
-    Raises:
-        InvalidRequestError: A file cannot be read, is neither YAML nor JSON, or all are empty.
-        click.exceptions.Exit: The content of a document is refused; all of it has been said.
-    """
-    from poolmgr.api import manifests
-
-    documents = []
-    for filename in filenames:
-        for origin, text in (
-            [(_STDIN, _standard_input())]
-            if filename == "-"
-            else manifests.files(filename, recursive=recursive)
-        ):
-            documents += [(origin, each) for each in manifests.documents(text, origin)]
-    if not documents:
-        where = ", ".join(_STDIN if each == "-" else each for each in filenames)
-        raise InvalidRequestError(f"there is no resource in {where}")
-    resources, refused = [], False
-    for origin, document in documents:
-        try:
-            resources.append(manifests.resource(document))
-        except InvalidRequestError as error:
-            complain(f"{origin}: {error}")
-            refused = True
-    if refused:
-        raise click.exceptions.Exit(REFUSED)
-    return resources
-
-
-def _standard_input() -> str:
-    from poolmgr.api.manifests import text_of
-
-    if sys.stdin is None:
-        raise InvalidRequestError(f"cannot read {_STDIN}: it is closed")
-    try:
-        return text_of(sys.stdin.buffer, _STDIN)
-    except OSError as error:
-        raise InvalidRequestError(f"cannot read {_STDIN}: {error.strerror}") from error
-
-
-def _for_each(
-    filenames: tuple[str, ...],
-    recursive: bool,
+def _change(
     session: Session,
-    change: "Callable[[Resource], str]",
+    given: dict[str, Any],
+    how: "How",
+    *,
+    dry_run: bool,
+    kubeconfig: str | None = None,
 ) -> int:
-    """Change what the manifests name, one after another; the worst exit status counts."""
-    resources = _manifests(filenames, recursive)
-    return max(_attempt(session, each.ref, partial(change, each)) for each in resources)
+    """Change what the manifests name."""
+    from poolctl.resources.changes import Changes
+    from poolctl.resources.checks import warn_of_overlaps
+    from poolctl.resources.documents import distinct, resources
 
-
-def _attempt(session: Session, ref: str, change: Callable[[], str]) -> int:
-    """Try one change, say what came of it, and return the exit status it asks for."""
-    try:
-        verb = change()
-    except PoolmgrError as error:
-        return failed(error, session, what=ref)
-    say(f"{ref} {verb}")
-    return 0
+    return Changes(session, dry_run=dry_run).change(
+        distinct(resources(**given)),
+        how,
+        before=partial(warn_of_overlaps, session, kubeconfig=kubeconfig),
+    )

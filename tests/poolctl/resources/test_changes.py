@@ -362,3 +362,72 @@ def test_annotations_that_no_plugin_could_use_are_refused(at_memory, memory):
     assert REFUSED == result.exit_code
     assert "10.99.0.9" in result.stderr
     assert before == stored(memory)
+
+
+def at_a_terminal(monkeypatch, store, *args, answer="n"):
+    """Run poolctl for somebody who sits there and answers."""
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _self: True)
+    return on(store)(*args, stdin=f"{answer}\n")
+
+
+@pytest.fixture
+def in_use(at_memory, memory):
+    """A pool with an address that somebody has, and the node of its block."""
+    at_memory("create", "-f", "-", stdin=pool())
+    at_memory("node", "register", "node-a")
+    IPAM(memory).auto_assign(AutoAssign(host="node-a", handle="h", count={4: 1}))
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (("ippool", "pool-a"), "ippool/pool-a: 1 address is assigned and stays so"),
+        (("node", "node-a"), "node/node-a still owns 1 address block, which no other"),
+    ],
+)
+def test_a_person_is_asked_about_what_stays_behind(in_use, monkeypatch, target, told):
+    before = stored(in_use)
+
+    refused = at_a_terminal(monkeypatch, in_use, "delete", *target)
+    unchanged = before == stored(in_use)
+    agreed = at_a_terminal(monkeypatch, in_use, "delete", *target, answer="y")
+
+    assert told in refused.stderr
+    assert (REFUSED, True) == (refused.exit_code, unchanged)
+    assert "nothing was deleted" in refused.stderr
+    assert (0, f"{'/'.join(target)} deleted\n") == (agreed.exit_code, agreed.stdout)
+
+
+def test_a_script_is_told_and_not_stopped(in_use):
+    result = on(in_use)("delete", "ippool", "pool-a")
+
+    assert (0, "ippool/pool-a deleted\n") == (result.exit_code, result.stdout)
+    assert "1 address is assigned and stays so" in result.stderr
+
+
+def test_nobody_is_asked_who_said_yes_or_where_nothing_stays(in_use, monkeypatch):
+    on(in_use)("create", "-f", "-", stdin=pool("empty", "10.99.0.0/16"))
+
+    empty = at_a_terminal(monkeypatch, in_use, "delete", "ippool", "empty")
+    sure = at_a_terminal(monkeypatch, in_use, "delete", "ippool", "pool-a", "-y")
+
+    assert [0, 0] == [empty.exit_code, sure.exit_code]
+    assert "" == empty.stderr
+
+
+def test_what_somebody_else_deleted_meanwhile_is_said(at_memory, memory, monkeypatch):
+    at_memory("create", "-f", "-", stdin=manifest("Node", "a"))
+    warned = "poolctl.resources.changes.Deletions._left_behind"
+
+    def overtaken(*_args):
+        with monkeypatch.context() as patch:
+            patch.setattr(warned, lambda *_args: "")
+            at_memory("delete", "node", "a")
+        return ""
+
+    monkeypatch.setattr(warned, overtaken)
+    result = at_memory("delete", "node", "a")
+
+    assert REFUSED == result.exit_code
+    assert "node/a: does not exist any more" in result.stderr

@@ -53,17 +53,162 @@ def test_every_document_is_checked_before_the_first_write(at_memory, memory):
     assert {} == stored(memory)
 
 
-def test_after_a_failure_the_others_are_still_done_and_the_worst_status_counts():
-    store = MemoryStore(Faults(conflict={1}, lost_ack={2}))
-    three = "\n---\n".join([pool(), manifest("Node", "n1"), manifest("Node", "n2")])
+@pytest.mark.parametrize("command", ["create", "apply", "replace", "delete"])
+def test_one_that_the_present_state_refuses_stops_all(at_memory, memory, command):
+    at_memory("create", "-f", "-", stdin=f"[{pool('here')}, {pool('gone', '10.9.0.0/16')}]")
+    at_memory("delete", "ippool", "gone")
+    before = stored(memory)
+    stale = manifest("IPPool", "here", {"cidr": "10.10.0.0/16"}, resourceVersion="1")
+    both = f"[{pool('fresh', '10.11.0.0/16')}, {stale}]"
 
-    result = on(store)("apply", "-f", "-", stdin=three)
+    result = at_memory(command, "-f", "-", stdin=both)
 
-    assert result.exit_code == 4
-    assert ["ippool/pool-a", "node/n1"] == [
-        line.split(": ")[2] for line in result.stderr.splitlines()
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert "ippool/here: " in result.stderr or "ippool/fresh: does not exist" in result.stderr
+    assert before == stored(memory)
+
+
+def test_what_would_have_been_fine_is_counted(at_memory):
+    at_memory("create", "-f", "-", stdin=pool())
+
+    result = at_memory("create", "-f", "-", stdin=f"[{pool()}, {manifest('Node', 'n')}]")
+
+    assert [
+        "poolctl: error: ippool/pool-a: already exists",
+        "nothing was written, though 1 other resource would be fine",
+    ] == result.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "told", "written", "remark"),
+    [
+        (Faults(conflict={1}), 1, 0, 0, "20 resources after were not tried"),
+        (Faults(lost_ack={1}), 4, 0, 100, "20 resources after were not tried"),
+        (Faults(conflict={2}), 1, 100, 100, "100 resources before were written"),
+        (Faults(lost_ack={2}), 4, 100, 120, "100 resources before were written"),
+    ],
+)
+def test_a_failed_transaction_ends_the_command_and_tells_how_far_it_came(
+    faults, status, told, written, remark
+):
+    store = MemoryStore(faults)
+    nodes = ",".join(manifest("Node", f"n{number:03}") for number in range(120))
+
+    result = on(store)("apply", "-f", "-", stdin=f"[{nodes}]")
+
+    error, last = result.stderr.splitlines()
+    assert (status, told) == (result.exit_code, result.stdout.count(" created\n"))
+    assert error.startswith(f"poolctl: error: node/n{told:03}, node/n{told + 1:03}, ")
+    assert remark == last
+    assert written == sum("/nodes/" in key for key in stored(store))
+
+
+@pytest.mark.parametrize("command", ["create", "apply", "replace", "delete"])
+def test_a_dry_run_tells_what_would_happen(at_memory, memory, command):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = stored(memory)
+    wanted = pool("new", "10.11.0.0/16") if command == "create" else pool(disabled=True)
+    verb = {"create": "created", "delete": "deleted"}.get(command, "configured")
+
+    result = at_memory(command, "--dry-run", "-f", "-", stdin=wanted)
+
+    name = "new" if command == "create" else "pool-a"
+    assert f"ippool/{name} {verb} (dry run)\n" == result.stdout
+    assert before == stored(memory)
+
+
+def test_patch_and_label_have_a_dry_run_too(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool())
+    before = stored(memory)
+
+    patched = at_memory("patch", "ipp", "pool-a", "--dry-run", "-p", "spec: {disabled: true}")
+    labelled = at_memory("label", "ipp", "pool-a", "--dry-run", "a=b")
+
+    assert ["ippool/pool-a configured (dry run)\n"] * 2 == [patched.stdout, labelled.stdout]
+    assert before == stored(memory)
+
+
+def test_two_manifests_of_one_resource_must_agree(at_memory, memory):
+    same = at_memory("apply", "-f", "-", stdin=f"[{pool()}, {pool()}]")
+    other = at_memory("apply", "-f", "-", stdin=f"[{pool()}, {pool(disabled=True)}]")
+
+    assert "ippool/pool-a created\n" == same.stdout
+    assert (REFUSED, "") == (other.exit_code, other.stdout)
+    assert "ippool/pool-a: there are two manifests, and they differ" in other.stderr
+
+
+def test_what_exists_is_skipped_where_asked(at_memory):
+    at_memory("create", "-f", "-", stdin=pool("m1", "10.201.0.0/16"))
+
+    created = at_memory("create", "-f", "-", "--skip-exists", stdin=TWO)
+
+    assert "ippool/m1 already exists\nippool/m2 created\n" == created.stdout
+
+
+@pytest.mark.parametrize("command", ["create", "apply", "replace", "delete", "validate"])
+def test_nothing_to_do_may_be_fine_and_needs_no_etcd(program, command):
+    result = program(command, "-f", "-", "--skip-empty", stdin="---\n")
+
+    assert (0, "", "") == (result.returncode, result.stdout, result.stderr)
+
+
+def test_manifests_are_validated_without_any_etcd(program):
+    fine = program("validate", "-f", "-", stdin=TWO)
+    wrong = program("validate", "-f", "-", stdin=f"[{pool()}, {pool('b', '10.10.0.0/24')}]")
+
+    assert (0, "ippool/m1 valid\nippool/m2 valid\n") == (fine.returncode, fine.stdout)
+    assert (REFUSED, "") == (wrong.returncode, wrong.stdout)
+    assert "ippool/b: spec.cidr: 10.10.0.0/24 overlaps with pool pool-a" in wrong.stderr
+
+
+def test_labels_are_set_and_removed(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=manifest("Node", "n", labels={"rack": "r1"}))
+
+    results = [
+        at_memory("label", "node", "n", *words)
+        for words in (
+            ["zone=a"],
+            ["zone=a"],
+            ["rack=r2"],
+            ["rack=r2", "--overwrite"],
+            ["zone-"],
+            ["zone", "--remove"],
+        )
     ]
-    assert result.stdout == "node/n2 created\n"
+
+    assert [0, 0, 1, 0, 0, 1] == [result.exit_code for result in results]
+    done = [result.stdout.split()[1:] for result in results if result.exit_code == 0]
+    assert [["configured"], ["unchanged"], ["configured"], ["configured"]] == done
+    (node,) = [json.loads(raw) for key, raw in stored(memory).items() if "/nodes/" in key]
+    assert {"rack": "r2"} == node["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["label", "node", "n", "a=b", "--overwrite", "--remove"], "either --overwrite or"),
+        (["label", "node", "n", "a"], "'a' is not KEY=VALUE or KEY-"),
+        (["label", "node", "n"], "Missing argument"),
+        (["patch", "node", "n"], "Missing option '-p'"),
+        (["patch", "node", "n", "-p", "{}", "-t", "x"], "'x' is not one of"),
+        (["get", "node", "--export"], "--export needs the names of resources"),
+        (["get", "node", "-w", "-o", "jsonpath={}"], "--watch cannot fill in a template"),
+        (["get", "node", "-o", "go-template={{.}}"], "jsonpath=TEMPLATE can say the same"),
+    ],
+)
+def test_a_call_that_contradicts_itself_is_exit_2(at_memory, args, message):
+    result = at_memory(*args)
+
+    assert (USAGE, "") == (result.exit_code, result.stdout)
+    assert message in result.stderr
+
+
+def test_a_template_ends_as_it_says(at_memory):
+    at_memory("create", "-f", "-", stdin=TWO)
+
+    names = at_memory("get", "ipp", "-o", "jsonpath={.items[*].metadata.name}")
+
+    assert "m1 m2" == names.stdout
 
 
 @pytest.mark.parametrize(

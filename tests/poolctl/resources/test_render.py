@@ -1,11 +1,12 @@
-"""Resources as people and programs read them."""
+"""Resources as YAML, JSON, names and templates."""
 
+import itertools
 import json
 
 import pytest
 import yaml
 
-from poolctl.resources.render import rendered
+from poolctl.resources.render import Output
 from poolmgr.api import KINDS, IPPool, Resource
 
 FULL = {
@@ -25,92 +26,9 @@ def made(kind: str, name: str, spec: dict) -> Resource:
     return KINDS[kind].from_stored(raw, 7)
 
 
-def table(kind: str, spec: dict, output: str) -> list[list[str]]:
-    text = rendered(KINDS[kind], [made(kind, "x", spec)], output, revision=8, single=False)
-    return [line.split() for line in text.splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("kind", "spec", "output", "columns", "cells"),
-    [
-        (
-            "IPPool",
-            {"cidr": "10.10.0.0/16"},
-            "table",
-            "NAME CIDR SELECTOR",
-            "x 10.10.0.0/16 all()",
-        ),
-        (
-            "IPPool",
-            FULL,
-            "wide",
-            "NAME CIDR NAT IPIPMODE VXLANMODE DISABLED DISABLEBGPEXPORT SELECTOR ASSIGNMENTMODE",
-            "x 10.30.0.0/22 true Never CrossSubnet true true rack == 'r1' Manual",
-        ),
-        ("IPReservation", {"reservedCIDRs": ["10.0.0.0/8"]}, "table", "NAME", "x"),
-        (
-            "IPReservation",
-            {"reservedCIDRs": ["10.0.0.0/8", "fd00::/8"]},
-            "wide",
-            "NAME CIDRS",
-            "x 10.0.0.0/8,fd00::/8",
-        ),
-        ("Node", {}, "table", "NAME", "x"),
-        ("Node", {}, "wide", "NAME ASN IPV4 IPV6", "x"),
-        (
-            "Node",
-            {"bgp": {"asNumber": 64512, "ipv4Address": "10.0.0.1/24"}},
-            "wide",
-            "NAME ASN IPV4 IPV6",
-            "x 64512 10.0.0.1/24",
-        ),
-        (
-            "ClusterInformation",
-            {
-                "clusterGUID": "abc",
-                "clusterType": "k8s",
-                "calicoVersion": "v3",
-                "datastoreReady": True,
-            },
-            "table",
-            "NAME CLUSTERGUID CLUSTERTYPE CALICOVERSION DATASTOREREADY",
-            "x abc k8s v3 true",
-        ),
-        (
-            "IPAMConfiguration",
-            {"strictAffinity": True, "maxBlocksPerHost": 4},
-            "wide",
-            "NAME STRICTAFFINITY AUTOALLOCATEBLOCKS MAXBLOCKSPERHOST",
-            "x true false 4",
-        ),
-        (
-            "BlockAffinity",
-            {"state": "confirmed", "node": "node-a", "cidr": "10.20.0.0/26"},
-            "table",
-            "NODE CIDR STATE",
-            "node-a 10.20.0.0/26 confirmed",
-        ),
-    ],
-)
-def test_tables_have_these_columns(kind, spec, output, columns, cells):
-    assert [columns.split(), cells.split()] == table(kind, spec, output)
-
-
-def test_columns_are_aligned_and_text_stays_text():
-    pools = [made("IPPool", name, {"cidr": "10.0.0.0/8"}) for name in ("1e3", "longer-name")]
-
-    lines = rendered(IPPool, pools, "table", revision=8, single=False).splitlines()
-
-    assert lines[1].startswith("1e3 ")
-    assert [lines[0].index("CIDR")] * 2 == [line.index("10.0.0.0/8") for line in lines[1:]]
-
-
-def test_long_cells_are_cut():
-    entries = [f"10.0.{i}.0/24" for i in range(20)]
-
-    (_, (_, cell)) = table("IPReservation", {"reservedCIDRs": entries}, "wide")
-
-    assert (80, "...") == (len(cell), cell[-3:])
+def rendered(kind, resources, form, *, revision=8, single=False, export=False) -> str:
+    output = Output.of(kind, form, export=export)
+    return "\n".join(output.chunks(resources, revision=revision, single=single))
 
 
 @pytest.mark.parametrize(("output", "load"), [("yaml", yaml.safe_load), ("json", json.loads)])
@@ -141,3 +59,75 @@ def test_yaml_keys_are_in_alphabetical_order_and_json_keys_in_calicos():
     assert ["apiVersion", "kind", "metadata", "spec"] == list(yaml.safe_load(as_yaml))
     assert ["kind", "apiVersion", "metadata", "spec"] == list(json.loads(as_json))
     assert as_json.splitlines()[1].startswith('  "')
+
+
+def test_several_are_written_as_a_whole_list_would_be():
+    pools = [made("IPPool", name, FULL) for name in ("a", "b", "c")]
+    whole = {
+        "kind": "IPPoolList",
+        "apiVersion": "projectcalico.org/v3",
+        "metadata": {"resourceVersion": "8"},
+        "items": [each.to_manifest() for each in pools],
+    }
+
+    assert json.dumps(whole, indent=2) == rendered(IPPool, pools, "json")
+    assert yaml.safe_dump(whole).rstrip() == rendered(IPPool, pools, "yaml")
+
+
+@pytest.mark.parametrize("form", ["table", "name", "yaml", "json"])
+def test_a_list_of_any_length_is_written_while_it_is_read(form):
+    endless = (made("IPPool", f"p{n}", {"cidr": "10.0.0.0/8"}) for n in itertools.count())
+
+    chunks = Output.of(IPPool, form).chunks(endless, revision=8, single=False)
+
+    assert "p1" in "".join(itertools.islice(chunks, 5))
+
+
+def test_export_leaves_what_another_store_can_take():
+    raw = json.dumps(
+        {
+            "metadata": {
+                "name": "x",
+                "uid": "u",
+                "creationTimestamp": "2026-11-23T19:13:08Z",
+                "labels": {"a": "b"},
+                "annotations": {"c": "d"},
+                "generation": 3,
+            },
+            "spec": FULL,
+        }
+    ).encode()
+    pool = IPPool.from_stored(raw, 7)
+
+    (shown,) = Output.of(IPPool, "yaml", export=True).chunks([pool], revision=8, single=True)
+
+    wanted = {"name": "x", "labels": {"a": "b"}, "annotations": {"c": "d"}}
+    assert wanted == yaml.safe_load(shown)["metadata"]
+
+
+def test_a_template_sees_the_list_or_the_one():
+    pools = [made("IPPool", name, FULL) for name in ("a", "b")]
+
+    assert "a b" == rendered(IPPool, pools, "jsonpath={.items[*].metadata.name}")
+    assert "8" == rendered(IPPool, pools, "jsonpath={.metadata.resourceVersion}")
+    assert "a" == rendered(IPPool, pools[:1], "jsonpath={.metadata.name}", single=True)
+
+
+@pytest.mark.parametrize(
+    ("form", "why"),
+    [
+        (
+            "xml",
+            "'xml' is not one of table, ps, wide, yaml, json, name, custom-columns=COLUMNS",
+        ),
+        ("go-template={{.}}", "jsonpath=TEMPLATE can say the same"),
+        ("go-template-file=x", "jsonpath=TEMPLATE can say the same"),
+        ("custom-columns=A", "there is no column 'A'"),
+        ("jsonpath={.a", "braces or quotes do not match"),
+    ],
+)
+def test_another_form_is_refused(form, why):
+    with pytest.raises(ValueError, match=r".+") as caught:
+        Output.of(IPPool, form)
+
+    assert why in str(caught.value)
