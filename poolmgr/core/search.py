@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from poolmgr.cidr import IPNetwork, address_at, contains
 from poolmgr.core import records
-from poolmgr.core.affinity import TRANSITIONS, Claimant
+from poolmgr.core.affinity import Claimant
 from poolmgr.core.among import assign_among
 from poolmgr.core.block import Attribute, Block, HostReserved, auto_assign
 from poolmgr.core.claim import (
@@ -35,7 +35,6 @@ from poolmgr.core.pools import Candidate, Criteria, OwnView, Selection, strayed
 from poolmgr.core.request import AutoAssign, Use
 from poolmgr.core.sticky import (
     expire,
-    has_expired,
 )
 from poolmgr.errors import (
     BlockLimitError,
@@ -179,14 +178,6 @@ def _use_own(search: Search, reserved: HostReserved | None) -> None:
         search.own = tuple(cidr for cidr in search.own if cidr not in others)
     for cidr in view.strays:
         drop_stray(draft, who, cidr)
-
-
-def _is_spent(draft: Draft, who: Claimant, block: Block) -> bool:
-    """Tell whether an own block, as it is stored, has nothing to give and nothing to repair."""
-    affinity = draft.affinity(who.host, block.cidr, who.kind)
-    sound = affinity is not None and TRANSITIONS[affinity.state] is None
-    waits = any(has_expired(entry, draft.now_ns) for entry in block.attributes)
-    return sound and not waits and not block.unallocated
 
 
 def _view(search: Search) -> OwnView:

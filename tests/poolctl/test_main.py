@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -115,6 +117,24 @@ def test_the_short_option_for_help_is_known_everywhere(command):
     short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
 
     assert (0, long.stdout) == (short.exit_code, short.stdout)
+
+
+def helps(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each command's words and its help at 80 columns."""
+    result = CliRunner().invoke(main, [*path, "--help"], env={"COLUMNS": "80"})
+    yield path, result.stdout
+    if isinstance(command, click.Group):
+        for name, each in command.commands.items():
+            yield from helps(each, *path, name)
+
+
+@pytest.mark.parametrize(("path", "text"), [*helps(main)])
+def test_help_is_whole_and_has_examples(path, text):
+    _, _, commands = text.partition("Commands:\n")
+
+    assert commands or "poolctl" in text.partition("\n")[2]
+    assert "\\b" not in text
+    assert [] == [line for line in commands.splitlines() if line.endswith("...")]
 
 
 def test_help_lists_the_exit_statuses():

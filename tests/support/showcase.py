@@ -44,6 +44,10 @@ class Showcase:
             resources.append(stored_resource("nodes", "Node", name, spec, labels=labels))
         reserved = {"reservedCIDRs": ["10.244.0.0/31", "10.244.0.60"]}
         resources.append(stored_resource("ipreservations", "IPReservation", "dns", reserved))
+        cluster = {"clusterGUID": "0123456789abcdef", "datastoreReady": True}
+        resources.append(
+            stored_resource("clusterinformations", "ClusterInformation", "default", cluster)
+        )
         put(store, dict(resources))
 
     def fill(self) -> None:

@@ -44,7 +44,7 @@ def _renames(
 @click.pass_obj
 def lock(session: Session) -> int:
     """
-    Lock the datastore: Calico's main plugin then starts and stops no pods.
+    Keep Calico's main plugin from starting and stopping pods.
 
     Whoever assigns addresses goes on doing so while it is locked, calico-ipam and poolmgr
     alike: the lock is ClusterInformation.spec.datastoreReady, which they do not heed. It is
@@ -63,7 +63,13 @@ def lock(session: Session) -> int:
 @datastore.command()
 @click.pass_obj
 def unlock(session: Session) -> int:
-    """Unlock the datastore."""
+    """
+    Let Calico's main plugin start and stop pods again.
+
+    \b
+    Examples:
+      poolctl datastore unlock
+    """
     from poolctl.datastore.state import set_lock
 
     return set_lock(session, locked=False)
@@ -74,7 +80,7 @@ def unlock(session: Session) -> int:
 @click.pass_obj
 def renew_epoch(session: Session, yes: bool) -> int:
     """
-    Tell everybody that etcd was restored by other means than poolctl.
+    Tell everybody that etcd was restored, by other means.
 
     Run it after `etcdctl snapshot restore`, or after the files of etcd were put back. A
     restored etcd counts its revisions on from old ones, so that what a node planned before the
@@ -115,7 +121,7 @@ def renew_epoch(session: Session, yes: bool) -> int:
 @click.pass_obj
 def export(session: Session, output: Path | None, calico: bool, renames: dict[str, str]) -> int:
     """
-    Write resources, blocks and handles as text that calicoctl imports.
+    Write what calicoctl exports, as it does.
 
     Everything is of one revision, also while the datastore is not locked; what is assigned
     later is not in it. What calicoctl's form does not have is counted, and only a backup holds
@@ -146,11 +152,11 @@ def export(session: Session, output: Path | None, calico: bool, renames: dict[st
 @click.pass_obj
 def import_(session: Session, filename: Path, dry_run: bool, force: bool, yes: bool) -> int:
     """
-    Write an export into an etcd that holds no data of Calico or poolmgr.
+    Write an export into an empty etcd.
 
-    All of it is checked before the first write. While it is written the datastore is locked and
-    has no pools, so that no addresses are assigned. When it breaks off, run it again with the
-    same file: it goes on where it was.
+    Empty = it holds no data of Calico or poolmgr. All of it is checked before the first write.
+    While it is written the datastore is locked and has no pools, so that no addresses are
+    assigned. When it breaks off, run it again with the same file: it goes on where it was.
 
     \b
     Examples:
@@ -167,11 +173,11 @@ def import_(session: Session, filename: Path, dry_run: bool, force: bool, yes: b
 @click.pass_obj
 def backup(session: Session, file: Path) -> int:
     """
-    Write everything of Calico and poolmgr to a file, byte for byte, at one revision.
+    Write all data of Calico and poolmgr to a file.
 
-    The file is packed where its name ends in .gz. It appears when it is complete, readable for
-    its owner only. The epoch is not part of it, nor are leases: keys that end with one come
-    back without.
+    They are copied byte for byte, as of one revision. The file is packed where its name ends in
+    .gz. It appears when it is complete, readable for its owner only. The epoch is not part of
+    it, nor are leases: keys that end with one come back without.
 
     \b
     Examples:
@@ -200,10 +206,10 @@ def restore(session: Session, file: Path, replace: bool, force: bool, yes: bool)
     locked and, with --replace, the pools are deleted, so that nobody is given an address until
     everything is there; pools come last. When it breaks off, run it again with the same file:
     it goes on where it was. Stop the pods' comings and goings meanwhile (drain, or stop the
-    kubelets): an address that is released before it is back stays assigned until
-    `poolctl node gc`. Addresses assigned after the backup are forgotten, though pods may still
-    use them: restart these. In the end what is stored is audited; exit status 5: something is
-    wrong with it.
+    kubelets): an address that is released before it is back stays assigned until `poolctl node
+    gc`. Addresses assigned after the backup are forgotten, though pods may still use them:
+    restart these. In the end what is stored is audited; exit status 5: something is wrong with
+    it.
 
     \b
     Examples:

@@ -107,10 +107,11 @@ def show(
     **what: bool,
 ) -> int:
     """
-    Count the addresses of all pools, or of each POOL (name or CIDR): in use, reserved, free.
+    Count the addresses of pools: in use, reserved, free.
 
-    Reserved addresses may be in use; free ones are neither. In use are also addresses that
-    cool down. Or show something else, by one of --ip and --show-...
+    POOL is the name or the CIDR of a pool; all are counted where none is given. Reserved
+    addresses may be in use; free ones are neither. In use are also addresses that cool down. Or
+    show something else, by --ip or one of the options --show.
 
     \b
     Examples:
@@ -245,8 +246,8 @@ def split(
 
     The parts are called split-NAME-0, split-NAME-1 ... and have the spec, labels and
     annotations of the pool; those of a disabled pool are disabled. It happens in one
-    transaction, while addresses are assigned and released: nothing has to be locked. Blocks
-    and addresses stay as they are.
+    transaction, while addresses are assigned and released: nothing has to be locked. Blocks and
+    addresses stay as they are.
 
     An annotation that means the whole pool ("pool", "first-of-pool") is replaced by the prefix
     length or address that it meant. Where there is none, main plugins that take prefix and

@@ -51,12 +51,12 @@ def _a_block(
 def history(
     session: Session, ip: IPAddress, block: IPNetwork | None, limit: int, output: str
 ) -> None:
-    r"""
-    Tell who held the address IP, oldest first, as far back as etcd remembers.
+    """
+    Tell who held the address IP, oldest first.
 
-    etcd forgets with every compaction, which Kubernetes asks for every five minutes. What is
-    known since when is told on stderr. Times are those that were stored; nobody stores when an
-    address without cooldown was released.
+    The answer is what etcd remembers. It forgets with every compaction, which Kubernetes asks
+    for every five minutes. What is known since when is told on stderr. Times are those that
+    were stored; nobody stores when an address without cooldown was released.
 
     \b
     Examples:
@@ -145,8 +145,8 @@ def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -
     """
     Tell which address a new pod would get, from which pool, and why.
 
-    The plugin's own code serves an ADD whose writes are forgotten. Each pool is listed with
-    the reason why it serves or not. Exit status 1: the ADD would be refused, as told.
+    The plugin's own code serves an ADD whose writes are forgotten. Each pool is listed with the
+    reason why it serves or not. Exit status 1: the ADD would be refused, as told.
 
     \b
     Examples:
@@ -208,11 +208,11 @@ def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -
 @click.pass_obj
 def plan(session: Session, /, output: str, family: str | None, **wanted: Any) -> int:
     """
-    Tell whether so many nodes with so many pods fit into a pool, and with which block size.
+    Tell whether so many nodes and pods fit into a pool.
 
-    Every node gets blocks of its own for all of its pods; borrowing is not counted on. STRANDED
-    are addresses that stay unused in blocks of the planned nodes. Exit status 1: it does not
-    fit.
+    And with which block size. Every node gets blocks of its own for all of its pods; borrowing
+    is not counted on. STRANDED are addresses that stay unused in blocks of the planned nodes.
+    Exit status 1: it does not fit.
 
     \b
     Examples:

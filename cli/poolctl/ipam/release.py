@@ -1,25 +1,67 @@
-"""`poolctl ipam release`: give addresses back that nobody else does."""
+"""
+`poolctl ipam release`: give addresses back that nobody else does.
+
+Rule: an address is released only from who was seen to hold it. Whoever takes it meanwhile keeps
+it, and that is said.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from poolctl.config import Session
 from poolctl.report import REFUSED, complain, say
-from poolctl.terminal import confirmed
+from poolctl.terminal import confirmed, progress
 from poolmgr.cidr import IPAddress
+from poolmgr.core.live import Entry
 from poolmgr.core.outcome import Owner
-from poolmgr.core.request import OwnerOf, Release, ReleaseIPs
-from poolmgr.errors import RefusedError
+from poolmgr.core.request import HeldBy, OwnerOf, Release, ReleaseIPs
+from poolmgr.errors import CommitUnknownError, RefusedError
 from poolmgr.ipam import IPAM
 
 _SHOWN = ("node", "namespace", "pod", "identity", "network", "interface", "type")
+_NAMED = 5
+_AT_ONCE = 256
+"""Addresses that are asked for at once; the library splits them into transactions."""
 
 
-def release_addresses(session: Session, addresses: Sequence[IPAddress], *, yes: bool) -> int:
+@dataclass(slots=True)
+class Tally:
     """
-    Release addresses from who holds them now; who takes one meanwhile keeps it.
+    What became of addresses.
+
+    Attributes:
+        gone: Were not assigned any more.
+        refused: Belong to somebody else by now.
+        unknown: May have been released.
+    """
+
+    released: int = 0
+    gone: int = 0
+    refused: int = 0
+    unknown: int = 0
+
+    @property
+    def known(self) -> int:
+        """How many are settled."""
+        return self.released + self.gone + self.refused
+
+    def __str__(self) -> str:
+        """Count in one line."""
+        counts = f"{self.released:,} released, {self.gone:,} not assigned any more"
+        refused = f"{self.refused:,} refused, as they belong to somebody else by now"
+        unknown = f"; of {self.unknown:,} it is unknown" if self.unknown else ""
+        return f"{counts}, {refused}{unknown}"
+
+
+def release_addresses(
+    session: Session, addresses: Sequence[IPAddress], *, yes: bool, dry_run: bool = False
+) -> int:
+    """
+    Release addresses from who holds them now.
 
     Args:
         yes: Do not ask before.
+        dry_run: Only tell who holds them.
 
     Returns:
         The exit status.
@@ -36,7 +78,10 @@ def release_addresses(session: Session, addresses: Sequence[IPAddress], *, yes: 
             complain(str(error))
             status = REFUSED
             continue
-        if not confirmed(f"Release {address}, {_whose(owner)}", yes=yes):
+        if dry_run:
+            say(f"{address} would be released, {whose(owner)}")
+            continue
+        if not confirmed(f"Release {address}, {whose(owner)}", yes=yes):
             say(f"{address} kept")
             status = REFUSED
             continue
@@ -50,7 +95,7 @@ def _release(session: Session, ipam: IPAM, owner: Owner) -> int:
     )
     done = ipam.release_ips(ReleaseIPs(releases=(seen,)), timeout_s=session.left_s)
     for address in done.released:
-        say(f"{address} released, was {_whose(owner)}")
+        say(f"{address} released, was {whose(owner)}")
     for address in done.unallocated:
         complain(f"address {address} is not assigned any more")
     for error in done.errors:
@@ -58,7 +103,96 @@ def _release(session: Session, ipam: IPAM, owner: Owner) -> int:
     return 0 if done.released else REFUSED
 
 
-def _whose(owner: Owner) -> str:
+def release_handles(
+    session: Session, handles: Sequence[str], *, yes: bool, dry_run: bool = False
+) -> int:
+    """Release all that handles hold now; for the rest see `release_addresses`."""
+    ipam, status = IPAM(session.store), 0
+    for handle in handles:
+        held = ipam.held_by(HeldBy(handle=handle), timeout_s=session.left_s).allocations
+        releases = [
+            Release(address=each.address, handle=handle, sequence_number=each.sequence_number)
+            for each in held
+        ]
+        if not releases:
+            complain(f"handle {handle} holds no address")
+            status = REFUSED
+        elif dry_run:
+            for each in releases:
+                say(f"{each.address} would be released, of handle {handle}")
+        elif not confirmed(f"Release {_named(releases)}, of handle {handle}", yes=yes):
+            say(f"handle {handle} kept")
+            status = REFUSED
+        else:
+            status = max(status, _release_handle(session, handle, releases))
+    return status
+
+
+def _release_handle(session: Session, handle: str, releases: Sequence[Release]) -> int:
+    tally = Tally()
+    try:
+        release_all(session, releases, tally)
+    finally:
+        say(f"handle {handle}: of {_named(releases)}: {tally}")
+    return REFUSED if tally.refused else 0
+
+
+def release_all(session: Session, releases: Sequence[Release], tally: Tally) -> None:
+    """
+    Release many addresses, and keep count of what became of them.
+
+    Raises:
+        StoreError: Not all was done; `tally` says how far it came.
+    """
+    ipam = IPAM(session.store)
+    with progress("releasing addresses", len(releases)) as advance:
+        for at in range(0, len(releases), _AT_ONCE):
+            part = tuple(releases[at : at + _AT_ONCE])
+            before = tally.known
+            try:
+                _release_part(session, ipam, part, tally)
+            except CommitUnknownError:
+                tally.unknown += len(part) - (tally.known - before)
+                raise
+            advance(len(part))
+
+
+def _release_part(
+    session: Session, ipam: IPAM, part: tuple[Release, ...], tally: Tally
+) -> None:
+    done = ipam.release_ips(ReleaseIPs(releases=part), timeout_s=session.left_s)
+    tally.released += len(done.released)
+    tally.gone += len(done.unallocated)
+    settled = {*done.released, *done.unallocated}
+    for seen in part:
+        # One that is another's by now has kept the others of its block.
+        if seen.address not in settled:
+            _release_one(session, ipam, seen, tally)
+
+
+def _release_one(session: Session, ipam: IPAM, seen: Release, tally: Tally) -> None:
+    try:
+        ipam.owner_of(OwnerOf(address=seen.address), timeout_s=session.left_s)
+    except RefusedError:  # Nobody; a release by number would call it a stranger's.
+        tally.gone += 1
+        return
+    done = ipam.release_ips(ReleaseIPs(releases=(seen,)), timeout_s=session.left_s)
+    tally.released += len(done.released)
+    tally.gone += len(done.unallocated)
+    tally.refused += len(done.errors)
+    for error in done.errors:
+        complain(f"{error}; it is kept")
+
+
+def whose(owner: Owner | Entry) -> str:
+    """Say who holds an address."""
     facts = [f"{key} {owner.attributes[key]}" for key in _SHOWN if owner.attributes.get(key)]
     held = f"of handle {owner.handle}" if owner.handle else "of no handle"
     return f"{held} ({', '.join(facts)})" if facts else held
+
+
+def _named(releases: Sequence[Release]) -> str:
+    names = ", ".join(str(each.address) for each in releases[:_NAMED])
+    more = f" and {len(releases) - _NAMED:,} more" if len(releases) > _NAMED else ""
+    count = len(releases)
+    return f"{count:,} address{'' if count == 1 else 'es'} ({names}{more})"

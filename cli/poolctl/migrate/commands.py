@@ -66,11 +66,16 @@ def host_local(
     apply: bool,
 ) -> int:
     """
-    Import this node's leases of host-local, so that running pods keep their addresses.
+    Import this node's leases of host-local.
 
-    Nothing is written without --apply, and nothing twice. Stop new pods from coming to the node
-    while the network configuration changes. Exit status 1: not all could be imported; each is
-    named with the reason.
+    So running pods keep their addresses. Nothing is written without --apply, and nothing twice.
+    Stop new pods from coming to the node while the network configuration changes. Exit status
+    1: not all could be imported; each is named with the reason.
+
+    \b
+    Examples:
+      poolctl migrate host-local --network routed
+      poolctl migrate host-local --network old=routed --apply
     """
     from poolctl.migrate.leases import import_leases
     from poolmgr.cni.host import node_name

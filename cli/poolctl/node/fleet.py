@@ -19,8 +19,8 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Only tell what would be
 )
 @click.pass_obj
 def list_(session: Session, output: str) -> int:
-    r"""
-    List all nodes: their blocks, and the addresses in use in them and by them.
+    """
+    List all nodes, with their blocks and addresses.
 
     A node is known by its Node resource, a block or an address. IN-USE, FREE and COOLING count
     addresses of its blocks, LENT those in use there by other nodes; USED counts addresses that
@@ -48,8 +48,8 @@ def list_(session: Session, output: str) -> int:
 )
 @click.pass_obj
 def show(session: Session, name: str, output: str) -> int:
-    r"""
-    Tell what the node NAME has: its blocks, what it borrows and of whom, and its labels.
+    """
+    Tell what the node NAME has, and what it borrows of whom.
 
     \b
     Examples:
@@ -67,12 +67,13 @@ def show(session: Session, name: str, output: str) -> int:
 @_YES
 @click.pass_obj
 def drain(session: Session, name: str, dry_run: bool, yes: bool) -> int:
-    r"""
-    Give up the empty blocks of the node NAME, which lives, so that others can claim them.
+    """
+    Give up the empty blocks of the node NAME, which lives.
 
-    Addresses in use are not touched: move the pods away first (kubectl drain), which also
-    keeps the node from claiming blocks again. Blocks that are not empty stay the node's; they,
-    and who has their addresses, are listed, and the exit status is 1 until there are none.
+    Others can claim them then. Addresses in use are not touched: move the pods away first
+    (kubectl drain), which also keeps the node from claiming blocks again. Blocks that are not
+    empty stay the node's; they, and who has their addresses, are listed, and the exit status is
+    1 until there are none.
 
     \b
     Examples:
@@ -101,13 +102,14 @@ def remove(
     force: bool,
     kubeconfig: str | None,
 ) -> int:
-    r"""
-    Release all that the node NAME held, which is gone for good, and delete its Node resource.
+    """
+    Release all that the node NAME held, which is gone for good.
 
-    Every address that is recorded as used by the node is released, tunnel addresses and
-    borrowed ones too; sticky ones are kept for their owners. Its blocks go, or stay with the
-    addresses that other nodes use in them. A node that was given an address within the last
-    five minutes seems alive, and is refused. It is safe to run this again, whatever happened.
+    Its Node resource is deleted, too. Every address that is recorded as used by the node is
+    released, tunnel addresses and borrowed ones too; sticky ones are kept for their owners. Its
+    blocks go, or stay with the addresses that other nodes use in them. A node that was given an
+    address within the last five minutes seems alive, and is refused. It is safe to run this
+    again, whatever happened.
 
     What Calico's own programs store of a node beside that (workload endpoints, BGP peers, Felix
     settings) stays: calicoctl delete node removes it.
@@ -140,12 +142,12 @@ def remove(
 )
 @click.pass_obj
 def routes(session: Session, name: str | None, output: str) -> int:
-    r"""
-    Print the routes to other nodes' blocks that a bridge or ptp network needs.
+    """
+    Print the routes to the blocks of other nodes.
 
-    A block is reached through its node's address: spec.bgp, or else an InternalIP or
-    CalicoNodeIP of spec.addresses, of the Node resource. Addresses that a node borrows have
-    routes of their own. The nodes must be on one network segment.
+    A bridge or ptp network needs them. A block is reached through its node's address: spec.bgp,
+    or else an InternalIP or CalicoNodeIP of spec.addresses, of the Node resource. Addresses
+    that a node borrows have routes of their own. The nodes must be on one network segment.
 
     Routes of nodes without an address are left out; the exit status is 1 then.
 

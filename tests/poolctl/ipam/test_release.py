@@ -8,11 +8,13 @@ from poolctl.config import Session
 from poolctl.ipam import release
 from poolctl.report import REFUSED, USAGE
 from poolmgr.cidr import parse_address
-from poolmgr.core.request import AssignIP, OwnerOf, Release, ReleaseIPs, Sticky
+from poolmgr.core.request import AssignIP, AutoAssign, OwnerOf, Release, ReleaseIPs, Sticky
+from poolmgr.errors import CommitUnknownError
 from poolmgr.ipam import IPAM
+from poolmgr.store.memory import MemoryStore
 from poolmgr.survey import Audit
 from tests.support.assigned import attach
-from tests.support.poolctl import pool, stored
+from tests.support.poolctl import on, pool, stored
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def at_terminal(monkeypatch, memory, at_memory):
 
     def run(answer, address):
         monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
-        monkeypatch.setattr("click.confirm", answer)
+        monkeypatch.setattr("click.confirm", lambda text, *, err: err and answer(text))
         return release.release_addresses(session, [parse_address(address)], yes=False)
 
     return run
@@ -90,7 +92,10 @@ def test_in_a_script_it_must_be_confirmed(run, store):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "Missing option '--ip'"),
+        ([], "give one of --ip, --handle and --from-report"),
+        (["--ip", "10.0.0.1", "--handle", "h"], "give one of --ip, --handle and --from-report"),
+        (["--handle", "h", "--from-report", "r"], "give one of --ip, --handle and"),
+        (["--ip", "10.0.0.1", "--force"], "--force goes with --from-report"),
         (["--ip", "10.0.0.300"], "invalid IP address '10.0.0.300'"),
         (["--ip", "10.0.0.1", "--ip", "10.0.0.0/30"], "invalid IP address '10.0.0.0/30'"),
         (["--ip", ""], "invalid IP address ''"),
@@ -101,6 +106,105 @@ def test_a_wrong_call_is_refused(at_memory, args, message):
 
     assert (USAGE, "") == (result.exit_code, result.stdout)
     assert message in result.stderr
+
+
+PLACE = "node node-a, network net-a, interface eth0"
+
+
+def test_what_a_handle_holds_is_released_and_counted(run, store):
+    address, kept = attach(store, "c1"), attach(store, "c2")
+
+    result = run("--handle", "net-a.c1", "--handle", "nobodys", "--handle", "net-a.c1", "-y")
+
+    assert REFUSED == result.returncode
+    assert (
+        f"handle net-a.c1: of 1 address ({address}): 1 released, 0 not assigned any more, "
+        "0 refused, as they belong to somebody else by now\n"
+    ) == result.stdout
+    assert "poolctl: error: handle nobodys holds no address\n" == result.stderr
+    assert kept == str(IPAM(store).owner_of(OwnerOf(address=parse_address(kept))).address)
+    assert [] == list(Audit(store))
+
+
+def test_a_handle_with_hundreds_of_addresses_is_released_in_parts(run, store):
+    request = AutoAssign(host="node-a", handle="many", count={4: 600})
+    assert 600 == len(IPAM(store).auto_assign(request).allocations)
+
+    result = run("--handle", "many", "--yes")
+
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "handle many: of 600 addresses (" in result.stdout
+    assert " and 595 more): 600 released, 0 not assigned" in result.stdout
+    assert [] == list(Audit(store))
+
+
+def test_a_dry_run_tells_and_releases_nothing(run, store):
+    address = attach(store, "c1")
+    before = stored(store)
+
+    by_address = run("--ip", address, "--dry-run")
+    by_handle = run("--handle", "net-a.c1", "--dry-run")
+
+    assert (0, f"{address} would be released, of handle net-a.c1 ({PLACE})\n") == (
+        by_address.returncode,
+        by_address.stdout,
+    )
+    assert (0, f"{address} would be released, of handle net-a.c1\n") == (
+        by_handle.returncode,
+        by_handle.stdout,
+    )
+    assert before == stored(store)
+
+
+def test_a_handle_in_a_script_must_be_confirmed(run, store):
+    attach(store, "c1")
+    before = stored(store)
+
+    result = run("--handle", "net-a.c1")
+
+    assert (USAGE, "") == (result.returncode, result.stdout)
+    assert before == stored(store)
+
+
+@pytest.mark.parametrize(("yes", "status"), [(True, 0), (False, REFUSED)])
+def test_at_a_terminal_the_addresses_of_a_handle_are_shown(
+    memory, at_terminal, monkeypatch, yes, status
+):
+    address, asked = attach(memory, "c1"), []
+    at_terminal(lambda _: False, address)
+    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text) or yes)
+    session = Session(None, None, 30)
+    session.store = memory
+
+    code = release.release_handles(session, ["net-a.c1"], yes=False)
+
+    assert status == code
+    assert [f"Release 1 address ({address}), of handle net-a.c1?"] == asked
+
+
+class Silent(MemoryStore):
+    """Says nothing of any commit once it is told to be silent."""
+
+    silent = False
+
+    def commit(self, txn, *, timeout_s=2.0):
+        if self.silent:
+            raise CommitUnknownError("no answer")
+        return super().commit(txn, timeout_s=timeout_s)
+
+
+def test_addresses_of_an_unknown_outcome_are_counted_as_such(capsys):
+    store = Silent()
+    on(store)("apply", "-f", "-", stdin=pool())
+    attach(store, "c1")
+    store.silent = True
+    session = Session(None, None, 0.3)
+    session.store = store
+
+    with pytest.raises(CommitUnknownError):
+        release.release_handles(session, ["net-a.c1"], yes=True)
+
+    assert "by now; of 1 it is unknown\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("yes", "status"), [(True, 0), (False, REFUSED)])
