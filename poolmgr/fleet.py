@@ -7,7 +7,6 @@ Rules:
 2. What does not decode is noted, and not counted.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -32,12 +31,11 @@ from poolmgr.core.records import (
 )
 from poolmgr.core.tenancy import Addresses, Census, addresses_of, users
 from poolmgr.core.txn import Fetch, KeyValue, Range
-from poolmgr.errors import CompactedError, CorruptStateError, StoreUnavailableError
-from poolmgr.store.port import PAGE_KEYS, Store, pages
+from poolmgr.errors import CorruptStateError
+from poolmgr.scan import Scan
+from poolmgr.store.port import Store
 
 _NODES = resource_range(Node.plural)
-_PAGE_TIMEOUT_S = 5.0
-_BLOCKS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +79,10 @@ class Fleet:
         timeout_s: float,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._store, self._advance = store, advance
-        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
-        self.unreadable: list[CorruptStateError] = []
         # Any key will do: the answer has the revision.
         first = Fetch(keys=frozenset({resource_key(Node.plural, "any")}))
-        self.revision = store.read(first, timeout_s=self._page_s()).revision
+        self._scan, self._advance = Scan(store, first, timeout_s), advance
+        self.revision, self.unreadable = self._scan.revision, self._scan.unreadable
 
     def census(self, *, look: Callable[[Outline], None] = lambda _: None) -> Census:
         """
@@ -96,13 +92,13 @@ class Fleet:
             look: Called with each block.
         """
         census = Census()
-        for key, _ in self._items(replace(_NODES, keys_only=True)):
+        for key, _ in self._scan.stored(replace(_NODES, keys_only=True)):
             census[key.removeprefix(_NODES.start)].has_resource = True
-        for key, _ in self._items(replace(AFFINITIES["host"], keys_only=True)):
+        for key, _ in self._scan.stored(replace(AFFINITIES["host"], keys_only=True)):
             named = host_of_key(key)
             if named is not None:
                 census[named[1]].affinities += 1
-        for key, _ in self._items(replace(SESSIONS, keys_only=True)):
+        for key, _ in self._scan.stored(replace(SESSIONS, keys_only=True)):
             census[key.removeprefix(SESSIONS.start)].has_session = True
         for block in self.blocks():
             census.add(block)
@@ -112,7 +108,7 @@ class Fleet:
     def addresses(self) -> dict[str, Addresses]:
         """Return the addresses of every node that has a resource."""
         found: dict[str, Addresses] = {}
-        for key, stored in self._items(_NODES):
+        for key, stored in self._scan.stored(_NODES):
             name = key.removeprefix(_NODES.start)
             node = self._node(key, stored)
             found[name] = addresses_of(node) if node else {}
@@ -134,7 +130,7 @@ class Fleet:
         """Return a node's affinities: block -> state; None = it does not decode."""
         found: dict[IPNetwork, AffinityState | None] = {}
         for family in BLOCKS:
-            for key, stored in self._items(affinity_range(name, family)):
+            for key, stored in self._scan.stored(affinity_range(name, family)):
                 cidr = block_of_key(key)
                 if cidr is not None:
                     found[cidr] = self._state(key, stored)
@@ -158,12 +154,11 @@ class Fleet:
     def blocks(self) -> Iterator[Outline]:
         """Yield all blocks that decode, IPv4 first, in key order."""
         for range_ in BLOCKS.values():
-            for key, stored in self._items(range_, at_once=_BLOCKS_AT_ONCE):
-                try:
-                    yield outline(key, stored.value)
-                except CorruptStateError as error:
-                    self.unreadable.append(error)
-                self._advance(1)
+            yield from self._scan.decoded(self._scan.items(range_), self._outline)
+
+    def _outline(self, key: str, raw: bytes) -> Outline:
+        self._advance(1)
+        return outline(key, raw)
 
     def _node(self, key: str, stored: KeyValue) -> Node | None:
         try:
@@ -181,27 +176,4 @@ class Fleet:
 
     def _one(self, key: str) -> KeyValue | None:
         only = Range(start=key, end=f"{key}\0")
-        return next((stored for _, stored in self._items(only)), None)
-
-    def _items(
-        self, range_: Range, *, at_once: int = PAGE_KEYS
-    ) -> Iterator[tuple[str, KeyValue]]:
-        found = pages(
-            self._store,
-            range_,
-            page_size=at_once,
-            timeout_s=self._page_s(),
-            revision=self.revision,
-        )
-        try:
-            for page in found:
-                yield from page.items
-                if time.monotonic() > self._deadline:
-                    raise StoreUnavailableError(f"not all was read in {self._timeout_s:g} s")
-        except CompactedError as error:
-            raise CompactedError(
-                f"revision {self.revision} was compacted away while it was read; ask again"
-            ) from error
-
-    def _page_s(self) -> float:
-        return max(0.1, min(_PAGE_TIMEOUT_S, self._deadline - time.monotonic()))
+        return next((stored for _, stored in self._scan.stored(only)), None)

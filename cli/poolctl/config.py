@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poolmgr.store.settings import Settings
 
 _VARIABLES = ("CALICO_ETCD_ENDPOINTS", "ETCD_ENDPOINTS")
+_STEP_S, _SCAN_S = 30.0, 3600.0
 
 
 class Session:
@@ -26,7 +27,7 @@ class Session:
     Args:
         config: File to use instead of the default ones.
         endpoints: Counts as ETCD_ENDPOINTS does, and beats it.
-        timeout_s: For everything the run does.
+        timeout_s: For everything the run does; None = it may go on for as long as it gets on.
         verbose: Tell on stderr what etcd is asked.
 
     Attributes:
@@ -37,7 +38,7 @@ class Session:
         self,
         config: Path | None,
         endpoints: str | None,
-        timeout_s: float,
+        timeout_s: float | None,
         *,
         verbose: bool = False,
     ) -> None:
@@ -49,20 +50,30 @@ class Session:
             self._environ[_VARIABLES[0]] = endpoints
             named.insert(0, "--etcd-endpoints")
         self._named_by = named[0] if named else ""
-        self._timeout_s = timeout_s
-        self.renew()
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._netconf: Mapping[str, str] = {}
         self._followers: list[Session] = []
         self.etcd = ""
 
     @property
-    def left_s(self) -> float:
-        """Seconds until the run must be over."""
-        return max(0.0, self._deadline - time.monotonic())
+    def is_endless(self) -> bool:
+        """Whether nobody has said when the run must be over."""
+        return self._deadline is None
 
-    def renew(self) -> None:
-        """Begin the time anew, as a run without end does with each of its steps."""
-        self._deadline = time.monotonic() + self._timeout_s
+    @property
+    def left_s(self) -> float:
+        """Seconds for the next step."""
+        return self._left_s(_STEP_S)
+
+    @property
+    def scan_s(self) -> float:
+        """Seconds for a step that reads everything, each page of which has a time of its own."""
+        return self._left_s(_SCAN_S)
+
+    def _left_s(self, unlimited_s: float) -> float:
+        if self._deadline is None:
+            return unlimited_s
+        return max(0.0, self._deadline - time.monotonic())
 
     def following(self, netconf: Mapping[str, str]) -> "Session":
         """

@@ -102,8 +102,10 @@ def _endpoints(
     return text
 
 
-def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) -> float:
-    if not 0 < seconds <= _LONGEST_TIMEOUT_S:  # "nan" is neither
+def _timeout(
+    _context: click.Context, _option: click.Parameter, seconds: float | None
+) -> float | None:
+    if seconds is not None and not 0 < seconds <= _LONGEST_TIMEOUT_S:  # "nan" is neither
         raise click.BadParameter(f"must be more than 0 and at most {_LONGEST_TIMEOUT_S:,}")
     return seconds
 
@@ -128,10 +130,8 @@ def _timeout(_context: click.Context, _option: click.Parameter, seconds: float) 
     "--timeout",
     type=float,
     callback=_timeout,
-    default=30.0,
-    show_default=True,
     metavar="SECONDS",
-    help="Time for the whole command.",
+    help="Time for the whole command.  [default: 30 for each step, more where all is read]",
 )
 @click.option(
     "-v",
@@ -147,7 +147,7 @@ def main(
     context: click.Context,
     config: Path | None,
     etcd_endpoints: str | None,
-    timeout: float,
+    timeout: float | None,
     verbose: bool,
 ) -> None:
     """

@@ -24,12 +24,13 @@ from tabulate import tabulate
 
 from poolmgr.core import records
 from poolmgr.core.txn import Txn
+from poolmgr.drawing import map_of
 from poolmgr.store.embedded import EmbeddedEtcd
 from poolmgr.store.etcd import EtcdStore
 from poolmgr.store.etcd3_compat import etcdrpc
 from poolmgr.store.port import pages
 from poolmgr.store.settings import Settings
-from poolmgr.survey import Audit, map_of, utilization
+from poolmgr.survey import Audit, utilization
 from tests.bench import bench_add, claims
 from tests.support.filler import fill, side_by_side
 

@@ -124,11 +124,14 @@ def test_a_network_configuration_that_names_no_etcd_changes_nothing():
     assert session is session.following({"etcd_endpoints": ""})
 
 
-def test_the_time_of_a_run_can_begin_anew():
+def test_a_run_has_the_time_that_is_given():
     session = Session(None, None, 5)
-    session._deadline = 0.0
-    over = session.left_s
-    session.renew()
 
-    assert 0 == over
-    assert 4 < session.left_s <= 5
+    assert 4 < session.scan_s <= session.left_s + 1 <= 6
+    assert not session.is_endless
+
+
+def test_a_run_without_a_given_time_has_some_for_each_step_and_more_to_read_everything():
+    session = Session(None, None, None)
+
+    assert (30, 3600, True) == (session.left_s, session.scan_s, session.is_endless)

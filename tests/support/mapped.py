@@ -6,7 +6,7 @@ from poolmgr.cidr import IPNetwork, walk_blocks
 from poolmgr.core.atlas import Tenure, draw
 from poolmgr.core.outline import Ordinals
 from poolmgr.core.reservation import NOTHING, AddressSet
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 from tests.support.facts import pool
 
 

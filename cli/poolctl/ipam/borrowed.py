@@ -27,7 +27,7 @@ def show_borrowed(session: Session, pools: Sequence[str], *, output: str) -> int
         RefusedError: There is no such pool.
         StoreError: There is no answer.
     """
-    found = Borrowings(session.store, pools=pools, timeout_s=session.left_s)
+    found = Borrowings(session.store, pools=pools, timeout_s=session.scan_s)
     check_names(pools, [(pool.metadata.name, pool.spec.cidr) for pool in found.pools])
     if output == TABLE:
         _show_table(found)

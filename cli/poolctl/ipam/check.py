@@ -83,7 +83,7 @@ def check(session: Session, options: Options) -> int:
         try:
             pods.list(advance)
             audit = Audit(
-                session.store, now_ns=time.time_ns(), timeout_s=session.left_s, advance=advance
+                session.store, now_ns=time.time_ns(), timeout_s=session.scan_s, advance=advance
             )
             run = _Run(session, options, pods, audit)
             run.look()

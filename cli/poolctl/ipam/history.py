@@ -49,7 +49,7 @@ def show_history(
             cidr,
             address,
             limit=limit,
-            timeout_s=session.left_s,
+            timeout_s=session.scan_s,
             advance=advance,
         )
         history = historian.history(revision)

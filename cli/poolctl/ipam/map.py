@@ -21,7 +21,7 @@ from poolctl.config import Session
 from poolctl.ipam.legend import legend_of
 from poolctl.report import advice, exit_code, warn
 from poolmgr.core.atlas import Plot
-from poolmgr.survey import Map, map_of
+from poolmgr.drawing import Map, map_of
 
 
 def show_map(session: Session, pools: Sequence[str], form: str, file: Path | None) -> int:
@@ -36,7 +36,7 @@ def show_map(session: Session, pools: Sequence[str], form: str, file: Path | Non
         The exit status; what does not decode is named on stderr and not drawn.
     """
     with terminal.progress("reading blocks") as advance:
-        found = map_of(session.store, pools=pools, timeout_s=session.left_s, advance=advance)
+        found = map_of(session.store, pools=pools, timeout_s=session.scan_s, advance=advance)
     text = drawn(found, form, datetime.now(UTC))
     if file is None:
         click.echo(text, color=terminal.has_colours())

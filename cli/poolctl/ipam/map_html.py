@@ -13,7 +13,7 @@ from datetime import datetime
 from poolctl.ipam.legend import Legend, number, percent, plural
 from poolctl.ipam.map_svg import clean, headline, picture
 from poolmgr.core.atlas import Sheet
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 
 _NODES = 5_000
 _STYLE = """

@@ -18,7 +18,7 @@ from poolctl.ipam.legend import Legend, counts, number, plural, tell
 from poolctl.report import printable
 from poolmgr.core.atlas import Plot, Sheet
 from poolmgr.core.grid import Cell, Gap, Grid, Row, address, blocks_in, grid, packed
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 _NEUTRAL = "#999999"

@@ -15,7 +15,7 @@ from poolctl.ipam.legend import NO_NODE, SEVERAL, UNLISTED, Legend, counts, numb
 from poolctl.report import printable
 from poolmgr.core.atlas import Plot, Sheet
 from poolmgr.core.grid import FEW, Cell, Gap, Grid, Row, address, grid, packed
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 
 _ROWS = 64
 _CELL = 4

@@ -32,7 +32,7 @@ def show_usage(
         StoreError: There is no answer.
     """
     counted = utilization(
-        session.store, pools=pools, keep_blocks=show_blocks, timeout_s=session.left_s
+        session.store, pools=pools, keep_blocks=show_blocks, timeout_s=session.scan_s
     )
     check_names(pools, [(pool.name, pool.cidr) for pool in counted.counts.pools])
     if output == TABLE:

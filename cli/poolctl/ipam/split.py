@@ -129,7 +129,7 @@ def _agreed(session: Session, wish: Wish, pool: IPPool, part: IPPool) -> bool:
     """Ask, if there are pods whose neighbours may get another prefix or gateway."""
     if is_link_kept(part) or wish.yes or wish.dry_run:
         return True
-    networks = networks_within(session.store, pool.spec.cidr, timeout_s=session.left_s)
+    networks = networks_within(session.store, pool.spec.cidr, timeout_s=session.scan_s)
     if not networks:
         return True
     named = ", ".join(sorted(networks)[:3]) + (" and others" if len(networks) > 3 else "")

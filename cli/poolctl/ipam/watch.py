@@ -33,12 +33,10 @@ def watched(session: Session, look: Callable[[], int], *, output: str) -> int:
         PoolmgrError: Any that `look` raises; but for the first time, a store that gives no
             answer is waited for.
     """
-    source = click.get_current_context().find_root().get_parameter_source("timeout")
-    endless = source is not click.core.ParameterSource.COMMANDLINE
     began, seen = time.monotonic(), _revision(session)
     status, silent = look(), False
     pause_s = _pause_after(began)
-    while _paused(session, pause_s, endless=endless):
+    while _paused(session, pause_s):
         try:
             began, now = time.monotonic(), _revision(session)
             if now != seen:
@@ -57,11 +55,10 @@ def _pause_after(began: float) -> float:
     return max(_SHORTEST_PAUSE_S, _PAUSES * (time.monotonic() - began))
 
 
-def _paused(session: Session, pause_s: float, *, endless: bool) -> bool:
+def _paused(session: Session, pause_s: float) -> bool:
     """Wait; False = the time is over."""
-    if endless:
+    if session.is_endless:
         time.sleep(pause_s)
-        session.renew()
         return True
     is_over = session.left_s <= pause_s
     time.sleep(min(pause_s, session.left_s))

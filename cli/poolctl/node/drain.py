@@ -41,7 +41,7 @@ class _Scan:
         self.empty: list[IPNetwork] = []
         self.kept: list[_Kept] = []
         with progress("reading blocks") as advance:
-            fleet = Fleet(session.store, timeout_s=session.left_s, advance=advance)
+            fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
             cidrs = fleet.affinities(name)  # refuses what is no name
             self.census = fleet.census(look=self._look)
         self.status = warn_of(fleet, session)

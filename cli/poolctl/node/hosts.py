@@ -48,7 +48,7 @@ def list_nodes(session: Session, output: str) -> int:
         The exit status; what does not decode is named on stderr and not counted.
     """
     with progress("reading blocks") as advance:
-        fleet = Fleet(session.store, timeout_s=session.left_s, advance=advance)
+        fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
         census = fleet.census()
         addresses = fleet.addresses() if output != "name" else {}
     nodes = {name: each for name, each in sorted(census.items()) if each.remains}
@@ -117,7 +117,7 @@ def show_node(session: Session, name: str, output: str) -> int:
     """
     details = _Details(name)
     with progress("reading blocks") as advance:
-        fleet = Fleet(session.store, timeout_s=session.left_s, advance=advance)
+        fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
         affinities = fleet.affinities(name)  # refuses what is no name
         census = fleet.census(look=details.look)
     check_known(census, name)

@@ -42,7 +42,7 @@ class _Scan:
 
     def __init__(self, session: Session, name: str) -> None:
         with progress("reading blocks") as advance:
-            fleet = Fleet(session.store, timeout_s=session.left_s, advance=advance)
+            fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
             self.affinities: list[IPNetwork] = [*fleet.affinities(name)]
             self.census: Census = fleet.census()
             self.usages = [*fleet.usages(name)] if name in self.census else []

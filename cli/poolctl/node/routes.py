@@ -33,7 +33,7 @@ def print_routes(session: Session, me: str, output: str) -> int:
         RefusedError: There is no such node.
     """
     with progress("reading blocks") as advance:
-        fleet = Fleet(session.store, timeout_s=session.left_s, advance=advance)
+        fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
         nodes = fleet.addresses()
         routes: list[Route] = []
         mine: list[IPAddress] = []

@@ -242,7 +242,7 @@ class Deletions:
         session, name = self._session, resource.metadata.name
         if isinstance(resource, IPPool):
             counts = utilization(
-                session.store, pools=[name], keep_blocks=False, timeout_s=session.left_s
+                session.store, pools=[name], keep_blocks=False, timeout_s=session.scan_s
             ).counts
             used = sum(each.usage.in_use for each in counts.pools if each.name == name)
             have = _counted(used, "address", "es")

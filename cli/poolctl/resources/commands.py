@@ -260,9 +260,9 @@ def delete(
 @click.option("--export", is_flag=True, help="Without uid, version and times; needs names.")
 @click.option("-w", "--watch", is_flag=True, help="Then go on to tell what changes.")
 @as_calicoctl
-@click.pass_context
+@click.pass_obj
 def get(
-    context: click.Context,
+    session: Session,
     kind: "type[Resource]",
     names: tuple[str, ...],
     form: str,
@@ -296,7 +296,6 @@ def get(
         raise click.BadParameter(str(error), param_hint="-o") from None
     if watch and output.form == "jsonpath":
         raise click.UsageError("--watch cannot fill in a template for what changes")
-    session: Session = context.obj
     reader = Reader(session, kind)
     resources = reader.named(names) if names else reader.everything()
     if resources or not names:
@@ -305,25 +304,19 @@ def get(
             click.echo(chunk, nl=output.form != "jsonpath")
     status = reader.status()
     if watch:
-        _watch(context, output, names, reader.revision)
+        _watch(session, output, names, reader.revision)
     return status
 
 
 COMMANDS = (create, apply, replace, patch, label, delete, get, validate)
 
 
-def _watch(
-    context: click.Context, output: "Output", names: tuple[str, ...], since: int
-) -> None:
-    """Tell changes; the default timeout is none here."""
+def _watch(session: Session, output: "Output", names: tuple[str, ...], since: int) -> None:
+    """Tell changes; there is no end but that of --timeout."""
     from poolctl.resources.watch import Watch
 
-    session: Session = context.obj
-    source = context.find_root().get_parameter_source("timeout")
-    ends = source not in (None, click.core.ParameterSource.DEFAULT)
-    end = time.monotonic() + session.left_s
     watch = Watch(session, output, names=names, since=since)
-    watch.run(over=lambda: ends and time.monotonic() >= end)
+    watch.run(over=lambda: not session.left_s)
 
 
 def _change(

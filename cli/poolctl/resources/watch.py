@@ -47,7 +47,8 @@ class Watch:
         silent = False
         while not over():
             time.sleep(_PAUSE_S)
-            self._session.renew()
+            if over():
+                return
             try:
                 self._look()
                 silent = False

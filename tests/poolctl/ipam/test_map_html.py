@@ -9,7 +9,7 @@ from poolctl.ipam.map_html import html
 from poolctl.ipam.map_svg import COLOURS
 from poolmgr.core.atlas import draw
 from poolmgr.core.reservation import NOTHING
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 from tests.support.chromium import colours, screenshot
 from tests.support.facts import pool
 from tests.support.mapped import big, tenure

@@ -11,7 +11,7 @@ from poolctl.ipam.legend import legend_of
 from poolctl.ipam.map_svg import COLOURS, svg
 from poolmgr.core.atlas import Tenure, draw
 from poolmgr.core.reservation import AddressSet
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 from tests.support.chromium import colours, screenshot
 from tests.support.facts import pool
 from tests.support.mapped import big, tenure

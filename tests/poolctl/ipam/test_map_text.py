@@ -17,7 +17,7 @@ from poolctl.ipam.legend import legend_of
 from poolctl.ipam.map_text import text
 from poolmgr.core.atlas import draw
 from poolmgr.core.reservation import AddressSet
-from poolmgr.survey import Map
+from poolmgr.drawing import Map
 from tests.support.facts import pool
 from tests.support.mapped import big, tenure
 

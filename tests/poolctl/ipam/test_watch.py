@@ -49,7 +49,7 @@ def run(store, monkeypatch, changes, *, args=(), look_s=0.0, output=TABLE, fail=
     clock, looks = Clock(changes), []
     monkeypatch.setattr("time.monotonic", clock.monotonic)
     monkeypatch.setattr("time.sleep", clock.sleep)
-    timeout_s = float(args[1]) if args else 30
+    timeout_s = float(args[1]) if args else None
 
     def look() -> int:
         looks.append(clock.now)
