@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from poolmgr.cidr import parse_network
-from poolmgr.core.records import CONFIG_KEY
+from poolmgr.core.records import CONFIG_KEY, block_key
 from poolmgr.core.request import AutoAssign
 from poolmgr.ipam import IPAM
 from tests.behaviours.row import Row, each
@@ -48,6 +48,22 @@ class Shown(Row):
     says: str = ""
     used: bool = True
     small: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away(Row):
+    """
+    A block of {nodes[0]}, 10.0.1.0/29.
+
+    Attributes:
+        nodes: Of the entries, in the order of their index.
+        allocations: Index per ordinal.
+        borrowed: Address -> the node that uses it.
+    """
+
+    nodes: tuple[str, ...]
+    allocations: tuple[int | None, ...]
+    borrowed: dict[str, str]
 
 
 SHOWN = (
@@ -150,7 +166,19 @@ OTHER = (
     ),
 )
 NOWHERE = Row("CT-27")
-ROWS = (*SHOWN, *SPLIT, *OTHER, NOWHERE)
+BORROWED = (
+    Away(
+        "BK-03",
+        nodes=("myhost", "otherhost", "anotherhost"),
+        allocations=(1, 0, 2, None, None, None, None, 2),
+        borrowed={
+            "10.0.1.0": "otherhost",
+            "10.0.1.2": "anotherhost",
+            "10.0.1.7": "anotherhost",
+        },
+    ),
+)
+ROWS = (*SHOWN, *SPLIT, *OTHER, *BORROWED, NOWHERE)
 
 
 def given(raw, pools: dict[str, dict]) -> None:
@@ -221,6 +249,44 @@ def test_other_options_do_what_they_say(row, program, raw):
         assert 0 == result.returncode
         assert says in result.stdout
     assert row.stored == json.loads(raw.get(CONFIG_KEY))
+
+
+def block(row: Away) -> dict:
+    return {
+        "cidr": "10.0.1.0/29",
+        "affinity": f"host:{row.nodes[0]}",
+        "allocations": row.allocations,
+        "unallocated": [n for n, index in enumerate(row.allocations) if index is None],
+        "attributes": [{"handle_id": node, "secondary": {"node": node}} for node in row.nodes],
+        "deleted": False,
+        "sequenceNumber": 1,
+        "sequenceNumberForAllocation": {},
+    }
+
+
+@each(BORROWED)
+def test_what_other_nodes_use_of_a_block_is_borrowed(row, program, raw):
+    raw.put(block_key(parse_network("10.0.1.0/29")), json.dumps(block(row)))
+
+    result = program("ipam", "show", "--show-borrowed", "-o", "json")
+
+    found = {
+        each["address"]: each["node"] for each in json.loads(result.stdout)["borrowed"]
+    }
+    assert row.borrowed == found
+
+
+@each(BORROWED)
+def test_a_block_with_an_entry_that_does_not_exist_is_named_and_not_shown(row, program, raw):
+    dangling = block(row)
+    dangling["allocations"] = [*row.allocations[:3], 3, *row.allocations[4:]]
+    dangling["unallocated"].remove(3)
+    raw.put(block_key(parse_network("10.0.1.0/29")), json.dumps(dangling))
+
+    result = program("ipam", "show", "--show-borrowed", "-o", "json")
+
+    assert (1, []) == (result.returncode, json.loads(result.stdout)["borrowed"])
+    assert "attribute 3, which does not exist" in result.stderr
 
 
 @each([NOWHERE])

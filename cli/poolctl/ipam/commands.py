@@ -350,8 +350,13 @@ def check(
 @click.option(
     "--force",
     is_flag=True,
-    help="With --from-report: although the datastore is not locked, the report is of another "
-    "version, or only calicoctl calls addresses leaked that poolmgr gave.",
+    help="With --from-report: although the datastore is not locked, or the report is of "
+    "another version.",
+)
+@click.option(
+    "--trust-calicoctl",
+    is_flag=True,
+    help="With --from-report: also addresses that poolmgr gave and only calicoctl calls leaked.",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be released; release nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -371,7 +376,7 @@ def release(
     is taken only from the owner that is shown, or that the report names.
 
     calicoctl's reports call addresses leaked whose pods it does not know. Those that poolmgr
-    gave are not released by such a report alone, unless --force insists.
+    gave are not released by such a report alone, unless --trust-calicoctl insists.
 
     \b
     Examples:
@@ -385,8 +390,10 @@ def release(
         from poolctl.ipam.leaks import Manner, release_leaks
 
         return release_leaks(session, reports, Manner(**how))
-    if how.pop("force"):
-        raise click.UsageError("--force goes with --from-report")
+    for name in ("force", "trust_calicoctl"):
+        if how.pop(name):
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} goes with --from-report")
     from poolctl.ipam.release import release_addresses, release_handles
 
     if handles:

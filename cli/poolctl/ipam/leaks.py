@@ -54,12 +54,13 @@ class Manner:
 
     Attributes:
         yes: Do not ask.
-        force: Also from a datastore that is not locked, with reports of another version, and
-            addresses that only calicoctl calls leaked.
+        force: Also from a datastore that is not locked, and with reports of another version.
+        trust_calicoctl: Also addresses of ours that only calicoctl calls leaked.
     """
 
     yes: bool = False
     force: bool = False
+    trust_calicoctl: bool = False
     dry_run: bool = False
 
 
@@ -102,7 +103,7 @@ def release_leaks(session: Session, paths: Sequence[str], manner: Manner) -> int
     handles = dict(_agreed([set(report.leaked_handles()) for report in reports]))
     work = _sorted_out(session, {a: (h, n) for a, h, n in leaked}, show_all=manner.dry_run)
     if work.ours and not any(report.compared for report in reports):
-        _warn_or_refuse(work.ours, work.ours_count, force=manner.force)
+        _warn_or_refuse(work.ours, work.ours_count, trusts=manner.trust_calicoctl)
     if not leaked and not handles:
         say("The reports agree on nothing that is leaked.")
         return 0
@@ -195,7 +196,7 @@ def _sorted_out(
         return work
     assigned = 0
     with progress("comparing") as advance:
-        for entry in Audit(session.store, timeout_s=session.left_s, advance=advance).entries():
+        for entry in Audit(session.store, timeout_s=session.scan_s, advance=advance).entries():
             if entry.cooling or entry.address not in leaked:
                 continue
             assigned += 1
@@ -215,16 +216,16 @@ def _sorted_out(
     return work
 
 
-def _warn_or_refuse(example: Entry, count: int, *, force: bool) -> None:
+def _warn_or_refuse(example: Entry, count: int, *, trusts: bool) -> None:
     why = (
         f"{count:,} of the addresses were given by poolmgr, such as {example.address}, "
         f"{whose(example)}; calicoctl does not look at pods and calls them leaked although "
         "they may be in use"
     )
-    if not force:
+    if not trusts:
         raise RefusedError(
             f"{why}; write a report with 'poolctl ipam check -o FILE --kubeconfig FILE' and "
-            "name it too, or insist with --force"
+            "name it too, or insist with --trust-calicoctl"
         )
     remark(f"poolctl: warning: {why}")
 

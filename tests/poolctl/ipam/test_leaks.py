@@ -1,6 +1,7 @@
 """`poolctl ipam release --from-report`: only what is still as the reports say."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -24,7 +25,7 @@ CLEAN = "0 refused, as they belong to somebody else by now"
 class Rival(MemoryStore):
     """A store where somebody else may do something right before a deletion of handles."""
 
-    before = None
+    before: Callable[[], object] | None = None
 
     def commit(self, txn, *, timeout_s=2.0):
         act, self.before = (self.before, None) if _is_deletion(txn) else (None, self.before)
@@ -97,7 +98,7 @@ class Reports:
         options = [option for path in paths for option in ("--from-report", path)]
         return self.run("ipam", "release", *options, *more)
 
-    def held(self) -> dict[str, str]:
+    def held(self) -> dict[str, str | None]:
         """Return address -> handle."""
         return {str(each.address): each.handle for each in Audit(self.store).entries()}
 
@@ -220,10 +221,12 @@ def test_by_calicoctls_reports_alone_no_address_of_ours_is_released(reports):
     path = reports.write(address, ours=False)
 
     refused = reports.release(path)
+    other = reports.release(path, more=("--yes", "--force"))
     held = reports.held()
-    forced = reports.release(path, more=("--yes", "--force"))
+    forced = reports.release(path, more=("--yes", "--trust-calicoctl"))
 
     assert (REFUSED, "") == (refused.exit_code, refused.stdout)
+    assert REFUSED == other.exit_code
     assert f"1 of the addresses were given by poolmgr, such as {address}" in refused.stderr
     assert "poolctl ipam check -o FILE --kubeconfig FILE" in refused.stderr
     assert {address: "net-a.c1"} == held
