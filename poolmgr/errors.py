@@ -167,11 +167,13 @@ class CorruptStateError(PoolmgrError):
 
     Attributes:
         key: The etcd key of the value.
+        why: What is wrong with it.
     """
 
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"stored value of {key} is not usable: {why}")
         self.key = key
+        self.why = why
 
 
 class KubernetesError(PoolmgrError):

@@ -124,6 +124,22 @@ PLANNER = (
         'draft.compare(records.resource_key("nodes", host))  # the label may come back',
         f"{OVERTAKEN}[a block given back, by the label's return]",
     ),
+    Mutant(
+        name="forced-unfenced",
+        path=RELEASE,
+        old="    if request.fence:\n",
+        new="    if False:\n",
+        node="tests/core/test_release.py::test_an_add_that_is_late_cannot_commit_after_a_release_by_force",
+        slow=True,
+    ),
+    Mutant(
+        name="forced-strangers",
+        path=RELEASE,
+        old="digest = EVERY_ATTACHMENT if attachment is None else attachment.digest",
+        new="digest = attachment.digest if attachment else node",
+        node="tests/core/test_release.py::test_an_owner_that_names_no_attachment_fences_its_whole_node",
+        slow=True,
+    ),
     without(
         "no-selector-compare",
         RELEASE,

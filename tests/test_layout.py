@@ -27,6 +27,7 @@ UNTESTED = {
 BEYOND = (
     "tests/behaviours/",
     "tests/cni/test_fuzz.py",
+    "tests/copies/test_rivals.py",
     "tests/e2e/",
     "tests/interop/",
     "tests/poolctl/test_snapshots.py",

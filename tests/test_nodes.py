@@ -15,7 +15,8 @@ from poolmgr.errors import (
     InvalidRequestError,
     KubernetesError,
 )
-from poolmgr.kube.client import Access, Kubernetes
+from poolmgr.kube.access import Access
+from poolmgr.kube.client import Kubernetes
 from poolmgr.nodes import delete_node, kubernetes_labels, label_node, labelled
 from tests.support.kube_api import Fault, KubeApi
 

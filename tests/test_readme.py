@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ CHANGING = (
 
 
 @pytest.fixture(scope="module")
-def shell(etcd_binary, tmp_path_factory) -> Iterator[list[str | dict]]:
+def shell(etcd_binary, tmp_path_factory) -> Iterator[Callable[[str], str]]:
     """Runs a command line, where poolctl finds a private etcd with a small cluster in it."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "deploy", folder / "deploy")

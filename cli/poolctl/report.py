@@ -58,6 +58,18 @@ def advice(error: PoolmgrError, session: "Session") -> str:
             return ""
 
 
+def document(value: object, output: str) -> str:
+    """Write a value as "json" or "yaml": in ASCII, so that it cannot steer a terminal."""
+    if output == "json":
+        import json
+
+        return json.dumps(value, indent=2).replace("\x7f", "\\u007f")
+    import yaml  # JSON needs none of it
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(value, Dumper=dumper, sort_keys=False)).rstrip("\n")
+
+
 def say(line: str) -> None:
     """Write a line to stdout; what is stored cannot steer a terminal by it."""
     click.echo(printable(line))

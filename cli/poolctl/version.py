@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from poolctl.config import Session
-from poolctl.report import printable
+from poolctl.report import document, printable
 from poolmgr import __version__
 
 if TYPE_CHECKING:
@@ -67,15 +67,7 @@ def _of_etcd(session: Session, store: "EtcdStore") -> dict[str, str | None]:
 
 def rendered(found: dict[str, Any], output: str) -> str:
     """Write versions as "table", "json" or "yaml"."""
-    if output == "json":
-        import json
-
-        return json.dumps(found, indent=2)
-    if output == "yaml":
-        import yaml
-
-        return str(yaml.safe_dump(found, sort_keys=False)).rstrip()
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(found)) if output == "table" else document(found, output)
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

@@ -12,7 +12,6 @@ from poolmgr.cidr import IPAddress, parse_address
 from poolmgr.cni.args import NAME, NAME_RULE
 from poolmgr.errors import InvalidRequestError
 
-DATA_DIR = "/var/lib/cni/networks"
 _OWN_FILES = ("lock", "last_reserved_ip.")
 
 

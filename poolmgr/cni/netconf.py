@@ -64,7 +64,7 @@ class Call:
         attachment: The interface in question; None for GC and STATUS.
         naming: The keys that name the node, "" = not given; see `host.node_name`.
         etcd: The `etcd_*` keys, "" = not given; see `store.source.settings_from`.
-        kubernetes: How to reach the Kubernetes API, as arguments of `kube.client.Access`; None
+        kubernetes: How to reach the Kubernetes API, as arguments of `kube.access.Access`; None
             = not at all.
         kubernetes_node: This node's name in Kubernetes; "" = as everywhere.
         addresses: The addresses asked for by the runtime, at most one of a family; () = any.

@@ -30,7 +30,8 @@ def api_of(call: Call, *, most_s: float = math.inf) -> "Kubernetes":
     Raises:
         InvalidRequestError: There is no way to ask it.
     """
-    from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+    from poolmgr.kube.access import TIMEOUT_S, Access
+    from poolmgr.kube.client import Kubernetes
 
     access = Access(**(call.kubernetes or {}))
     return Kubernetes(access, timeout_s=min(TIMEOUT_S, most_s))

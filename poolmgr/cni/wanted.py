@@ -71,6 +71,7 @@ def settle(call: Call, pod: PodView | None = None) -> Call:
     families = call.families if found.families is None else found.families
     families = tuple(sorted({*families, *found.among}))
     pools = {**call.pools, **found.pools}
+    idle = _idle(call, found, families)
     return replace(
         call,
         families=families,
@@ -80,8 +81,8 @@ def settle(call: Call, pod: PodView | None = None) -> Call:
         without_ipam=found.without_ipam,
         sticky=found.sticky,
         namespace_labels=pod.namespace_labels,
-        because=found.because,
-        warnings=(*found.warnings, *_idle(call, found, families)),
+        because=tuple(text for text in found.because if text.split(" ")[1] not in idle),
+        warnings=(*found.warnings, *idle.values()),
     )
 
 
@@ -103,12 +104,12 @@ def _check_alone(call: Call, found: Wishes) -> None:
             )
 
 
-def _idle(call: Call, found: Wishes, families: tuple[int, ...]) -> list[str]:
-    """Name annotations that other wishes put out of action."""
+def _idle(call: Call, found: Wishes, families: tuple[int, ...]) -> dict[str, str]:
+    """Return annotations that other wishes put out of action: name -> a warning."""
     named = {each.version for each in call.addresses or found.addresses or found.without_ipam}
-    said = []
+    said = {}
     if named and found.families is not None and named != set(found.families):
-        said.append(f"annotation {FAMILIES} has no effect: addresses are named")
+        said[FAMILIES] = f"annotation {FAMILIES} has no effect: addresses are named"
     for family, name in POOLS.items():
         why = ""
         if named:
@@ -118,5 +119,5 @@ def _idle(call: Call, found: Wishes, families: tuple[int, ...]) -> list[str]:
         elif family not in families:
             why = f"no IPv{family} address is wanted"
         if why and found.pools.get(family):
-            said.append(f"annotation {name} has no effect: {why}")
+            said[name] = f"annotation {name} has no effect: {why}"
     return said

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from io import BufferedReader
 from typing import Any, BinaryIO, cast
 
-from poolmgr.copies.fill import decode_marker
+from poolmgr.copies.marker import BEING_WRITTEN, decode_marker
 from poolmgr.copies.order import CLUSTER_KEY, MARKER_KEY, ORDER
 from poolmgr.copies.staged import Staged
 from poolmgr.core.txn import Fetch, KeyValue, Range, Reading
@@ -68,10 +68,7 @@ class Source:
         if marker := self.first.found[MARKER_KEY]:
             after = decode_marker(marker.value).after
             where = f"; {after} is the last key that is there" if after else ""
-            raise RefusedError(
-                "a copy is being written to this datastore, or was until that broke off"
-                f"{where}; let it end first"
-            )
+            raise RefusedError(f"{BEING_WRITTEN}{where}; let it end first")
 
     @property
     def cluster(self) -> KeyValue | None:

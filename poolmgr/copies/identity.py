@@ -12,7 +12,7 @@ from poolmgr.api.clusterinformation import ClusterInformation, new_cluster
 from poolmgr.copies.order import CLUSTER_KEY
 from poolmgr.core.records import decode_resource
 from poolmgr.core.txn import EPOCH_KEY, Committed, Fetch, KeyValue, Reading, Txn
-from poolmgr.errors import CommitUnknownError, ContentionError, RefusedError, StoreError
+from poolmgr.errors import CommitUnknownError, ContentionError, PoolmgrError, RefusedError
 from poolmgr.store.port import Store
 
 _TRIES = 10
@@ -95,28 +95,33 @@ def set_ready(store: Store, now: str, *, ready: bool, timeout_s: float) -> bool:
     return _changed(store, change, timeout_s) is not None
 
 
-def renew_epoch(store: Store, new: bytes, *, timeout_s: float) -> Renewed:
+def renew_epoch(store: Store, new: Callable[[], bytes], *, timeout_s: float) -> Renewed:
     """
     Give the data another epoch, so that nobody commits what he planned before.
 
     Args:
-        new: Random text.
+        new: Makes a random text. Each attempt has its own, so that none is an epoch twice.
 
     Raises:
         StoreError: See its kinds.
     """
-    old: list[bytes | None] = []
+    tried: dict[bytes, Renewed] = {}
+    renewed: Renewed | None = None
 
     def change(seen: Reading) -> Txn | None:
+        nonlocal renewed
         found = seen.found[EPOCH_KEY]
-        if found and found.value == new:
+        if found and found.value in tried:  # an attempt of ours whose answer got lost
+            renewed = tried[found.value]
             return None
-        old.append(found.value if found else None)
+        renewed = Renewed(found.value if found else None, new())
+        tried[renewed.new] = renewed
         # The epoch that is replaced is compared by its value.
-        return Txn(expect={}, epoch=old[-1], puts={EPOCH_KEY: new})
+        return Txn(expect={}, epoch=renewed.old, puts={EPOCH_KEY: renewed.new})
 
     _changed(store, change, timeout_s)
-    return Renewed(old[-1], new)
+    assert renewed
+    return renewed
 
 
 def _changed(
@@ -136,8 +141,10 @@ def _changed(
                 return txn
         except CommitUnknownError as error:
             unknown = error
-        except StoreError as error:
-            raise unknown or error from error
+        except PoolmgrError as error:
+            if unknown is None:
+                raise
+            raise unknown from error  # What we found may be what became of it.
     raise unknown or ContentionError("others keep changing the same keys; nothing was written")
 
 

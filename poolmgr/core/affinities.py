@@ -14,7 +14,6 @@ Rules (Calico libcalico-go/lib/ipam, ClaimAffinity, releaseBlockAffinity and its
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 from poolmgr.cidr import IPNetwork, contains, network_at
 from poolmgr.core import records
@@ -23,14 +22,12 @@ from poolmgr.core.claim import claim
 from poolmgr.core.draft import POOLS, Draft
 from poolmgr.core.grant import compare_pool
 from poolmgr.core.outcome import AffinitiesClaimed, AffinitiesReleased
+from poolmgr.core.parts import BLOCKS, first_part
 from poolmgr.core.pools import out_of_service, pool_of
 from poolmgr.core.request import ClaimAffinities, ReleaseAffinities
 from poolmgr.core.session import EVERY_ATTACHMENT
 from poolmgr.core.txn import EPOCH_KEY, Range
 from poolmgr.errors import NoMatchingPoolError, RefusedError
-
-PART = 24
-"""Blocks that one part of a large request touches."""
 
 PAGE = 1000
 """Affinity keys per page."""
@@ -57,8 +54,8 @@ def plan_release_affinities(
     if found is None:
         return so_far
     keys, after = found
-    part = keys[:PART]
-    if len(keys) > PART:
+    part = keys[: len(first_part((cidr for _, cidr in keys), BLOCKS))]
+    if len(part) < len(keys):
         after = part[-1][0]
     draft.need(*(key for name, cidr in part for key in (name, records.block_key(cidr))))
     results = [_release(draft, request, name, cidr) for name, cidr in part]
@@ -151,9 +148,7 @@ def plan_claim_affinities(
         raise _not_claimable(draft, request.cidr, size)
     draft.compare_range(POOLS)  # the pool may be disabled, or edited
     compare_pool(draft, pool.metadata.name)
-    rest = islice(_blocks_after(request.cidr, size, request.after), PART + 1)
-    cidrs = list(rest)
-    part = cidrs[:PART]
+    part = first_part(_blocks_after(request.cidr, size, request.after), BLOCKS)
     draft.need(
         *(
             key
@@ -170,7 +165,7 @@ def plan_claim_affinities(
     answer = AffinitiesClaimed(
         claimed=(*request.claimed, *claimed), failed=(*request.failed, *failed)
     )
-    if len(cidrs) > PART:
+    if next(_blocks_after(request.cidr, size, part[-1]), None) is not None:
         return replace(request, after=part[-1], claimed=answer.claimed, failed=answer.failed)
     return answer
 

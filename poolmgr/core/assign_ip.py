@@ -107,7 +107,8 @@ def assign_one(draft: Draft, request: AssignIP, address: IPAddress) -> Allocatio
         ranges=(records.affinity_range(who.host, cidr.version, who.kind),),
     )
     block = draft.block(cidr)
-    block = None if block is None else expire(draft, block)
+    if block is not None:
+        block = expire(draft, block, first=block.attribute_of(address))
     if block is None:
         check_gateway(draft, own_blocks(draft, who, cidr.version), candidate)
         block = claim(draft, who, cidr)

@@ -9,8 +9,8 @@ Rules:
 
 1. In use, reserved and free are counted as core/usage.py does, but addresses that a pool's
    annotations withhold from pods count as reserved, too.
-2. An address is borrowed if its entry names another node than the block's, or the block has
-   none (as core/borrowed.py says). An entry that names no node counts for the block's.
+2. What is borrowed is what core/borrowed.py says. An entry that names no node counts for the
+   block's.
 3. Addresses that cool down are in use, and nobody's.
 """
 
@@ -21,9 +21,11 @@ from typing import NamedTuple
 
 from poolmgr.api import IPPool
 from poolmgr.cidr import IPNetwork, contains, network_at
+from poolmgr.core.borrowed import away, home_of
 from poolmgr.core.link import Link, LinkError, LinkPolicy, resolve
 from poolmgr.core.outline import Ordinals, ordinals, outline
 from poolmgr.core.reservation import NOTHING, AddressSet
+from poolmgr.core.tenancy import cooling
 from poolmgr.core.usage import Homes, Usage, count
 
 _HOST = "host:"
@@ -159,22 +161,12 @@ def tenure(key: str, raw: bytes) -> Tenure:
         CorruptStateError: As `outline.ordinals`.
     """
     found = ordinals(key, raw)
-    home = (found.affinity or "").partition(":")[2]
+    home = home_of(found.affinity)
     if home and _names_only(raw, home):
         return Tenure(found, 0, ())
     block = outline(key, raw)
-    users: Counter[str] = Counter()
-    cooling = 0
-    for index, number in Counter(block.allocations).items():
-        if index is None:
-            continue
-        if block.released[index] is not None:
-            cooling += number
-            continue
-        node = (block.secondary[index] or {}).get("node") or home
-        if node != home:
-            users[node] += number
-    return Tenure(found, cooling, tuple(sorted(users.items())))
+    users = Counter(each.node for each in away(block).borrowed)
+    return Tenure(found, cooling(block), tuple(sorted(users.items())))
 
 
 def _names_only(raw: bytes, node: str) -> bool:

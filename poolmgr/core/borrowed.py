@@ -55,6 +55,11 @@ class Away:
     without_node: int
 
 
+def home_of(affinity: str | None) -> str:
+    """Return whose a block is, a node or a virtual host; "" = nobody's."""
+    return (affinity or "").partition(":")[2]
+
+
 def is_at_home(block: Ordinals, raw: bytes) -> bool:
     """
     Tell by the text of a block that its owner uses all of its addresses; False = look closer.
@@ -63,7 +68,7 @@ def is_at_home(block: Ordinals, raw: bytes) -> bool:
     as many objects as entries with a `secondary` each make, and no others, and as many of them
     name the owner: no program writes `node` anywhere else.
     """
-    owner, owners = _host(block.affinity), raw.partition(_OWNERS)[2]
+    owner, owners = home_of(block.affinity), raw.partition(_OWNERS)[2]
     entries = owners.count(b'"secondary":{')
     return (
         owner != ""
@@ -75,7 +80,7 @@ def is_at_home(block: Ordinals, raw: bytes) -> bool:
 
 def away(block: Outline) -> Away:
     """Find what is not at home in a block."""
-    owner = _host(block.affinity)
+    owner = home_of(block.affinity)
     home = owner or "/"  # which no node is called
     # Nearly everything is at home: of that, no more than the name of the node is looked at.
     odd = {
@@ -91,10 +96,6 @@ def away(block: Outline) -> Away:
         ),
         without_node=sum(not entry.get("node") for _, entry in used),
     )
-
-
-def _host(affinity: str | None) -> str:
-    return (affinity or "").partition(":")[2]
 
 
 def _borrowed(cidr: IPNetwork, owner: str, at: int, entry: Mapping[str, str]) -> Borrowed:

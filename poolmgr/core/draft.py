@@ -382,16 +382,16 @@ class Draft:
     def _decodable(self, range_: Range, kind: type[R]) -> Iterator[R]:
         for key, stored in self._snapshot.items(range_):
             try:
-                yield _decode_resource(kind, stored)
-            except ValueError as error:
+                yield _decode_resource(kind, key, stored)
+            except CorruptStateError as error:
                 if kind is IPReservation:
-                    raise CorruptStateError(key, str(error)) from error
+                    raise
                 # A pool that nobody can read serves nobody, as in Calico.
-                self._unreadable[key.rpartition("/")[2]] = (
-                    f"its stored value is wrong ({error})"
+                self._unreadable[key.removeprefix(range_.start)] = (
+                    f"its stored value is wrong ({error.why})"
                 )
 
 
 @lru_cache(maxsize=1024)
-def _decode_resource(kind: type[R], stored: KeyValue) -> R:
-    return kind.from_stored(stored.value, stored.mod_revision)
+def _decode_resource(kind: type[R], key: str, stored: KeyValue) -> R:
+    return records.decode_resource(kind, key, stored.value, stored.mod_revision)

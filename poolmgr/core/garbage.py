@@ -14,8 +14,10 @@ Rules:
 3. Entries that are younger than what the caller knows are left alone: the list of what exists
    may be older than they are.
 4. A part that frees something is a DEL of every attachment of the node (core/session.py).
+5. A block with more to free than a part has room for is looked at again by the next part.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from poolmgr.cidr import IPAddress, IPNetwork, address_at
@@ -25,6 +27,7 @@ from poolmgr.core.draft import POOLS, Draft
 from poolmgr.core.grant import count_down
 from poolmgr.core.held import is_sticky
 from poolmgr.core.outcome import Released
+from poolmgr.core.parts import BLOCKS, OWNERS, READ, first_part
 from poolmgr.core.release import free
 from poolmgr.core.request import Attachment, CollectGarbage
 from poolmgr.core.session import EVERY_ATTACHMENT
@@ -33,9 +36,6 @@ from poolmgr.core.txn import EPOCH_KEY, Range
 
 PART = 60
 """Blocks looked at by one part."""
-
-WRITTEN = 12
-"""Blocks written by one part."""
 
 
 def plan_collect_garbage(draft: Draft, request: CollectGarbage) -> Released | CollectGarbage:
@@ -57,20 +57,21 @@ def plan_collect_garbage(draft: Draft, request: CollectGarbage) -> Released | Co
     page = _next_page(draft, request)
     if page is None:
         return so_far
-    keys, after = page
-    draft.need(*keys)
-    released, written, done = list(so_far.released), 0, request.after
-    for key in keys:
-        cidr = records.block_of_key(key)
-        if cidr is None or not draft.mentions(key, request.host):
-            continue
-        if written == WRITTEN:
+    cidrs, after = page
+    draft.need(*map(records.block_key, cidrs))
+    released, written, done = list(so_far.released), list[IPNetwork](), request.after
+    room = OWNERS
+    for cidr in cidrs:
+        gone = _gone(draft, request, cidr)
+        if gone and (not room or cidr not in first_part([*written, cidr], BLOCKS)):
             break
-        freed = _collect(draft, request, cidr)
-        done = key
-        if freed is not None:
-            released += freed
-            written += 1
+        if gone:
+            released += _collect(draft, request, cidr, gone[:room])
+            written.append(cidr)
+        if len(gone) > room:
+            break  # the next part looks at this block again
+        room -= len(gone)
+        done = records.block_key(cidr)
     else:
         done = after
     if written:
@@ -78,29 +79,42 @@ def plan_collect_garbage(draft: Draft, request: CollectGarbage) -> Released | Co
     return replace(request, after=done, so_far=replace(so_far, released=tuple(released)))
 
 
-def _next_page(draft: Draft, request: CollectGarbage) -> tuple[list[str], str] | None:
-    """Return the keys of the next blocks, and where they end; None = there are no more."""
+def _next_page(draft: Draft, request: CollectGarbage) -> tuple[list[IPNetwork], str] | None:
+    """Return the next blocks, and the key where they end; None = there are no more."""
     for range_ in records.BLOCKS.values():
         if request.after >= range_.end:
             continue
         start = request.after + "\0" if request.after in range_ else range_.start
         asked = Range(start=start, end=range_.end, limit=PART, keys_only=True)
         keys, more = draft.page(asked)
-        return keys, keys[-1] if more else range_.end
+        cidrs = [cidr for key in keys if (cidr := records.block_of_key(key)) is not None]
+        part = first_part(cidrs, READ)
+        if len(part) < len(cidrs):
+            return part, records.block_key(part[-1])
+        return part, keys[-1] if more else range_.end
     return None
 
 
-def _collect(draft: Draft, request: CollectGarbage, cidr: IPNetwork) -> list[IPAddress] | None:
-    """Free what nobody has of one block, and say which addresses; None = it was not touched."""
+def _gone(draft: Draft, request: CollectGarbage, cidr: IPNetwork) -> list[Attribute]:
+    """Return the entries of a block that go: first what has expired, then what nobody has."""
+    if not draft.mentions(records.block_key(cidr), request.host):
+        return []
     block = draft.block(cidr)
-    if block is None:
-        return None
-    gone = [entry for entry in block.attributes if _is_gone(entry, request)]
-    if not gone and not any(has_expired(entry, draft.now_ns) for entry in block.attributes):
-        return None
+    entries = () if block is None else block.attributes
+    expired = [entry for entry in entries if has_expired(entry, draft.now_ns)]
+    return expired + [entry for entry in entries if _is_gone(entry, request)]
+
+
+def _collect(
+    draft: Draft, request: CollectGarbage, cidr: IPNetwork, gone: Sequence[Attribute]
+) -> list[IPAddress]:
+    """Free entries of a block, and say which addresses that were."""
+    block = draft.block(cidr)
+    assert block is not None
     before = _owned(block)
-    expire(draft, block)
-    for entry in gone:
+    expired = sum(has_expired(entry, draft.now_ns) for entry in gone)
+    expire(draft, block, most=expired)
+    for entry in gone[expired:]:
         now = draft.block(cidr) or block
         if is_sticky(entry):
             key = records.attachment_key(_attachment_of(entry))

@@ -28,6 +28,20 @@ def is_sticky(attribute: Attribute) -> bool:
     return attribute.secondary.get("type") == STICKY
 
 
+def attachment_of(attribute: Attribute) -> Attachment | None:
+    """Return who holds the addresses of an entry; None = it does not say."""
+    of = attribute.secondary
+    network, interface = of.get("network", ""), of.get("interface", "")
+    if is_sticky(attribute):
+        container = of.get("container", "")
+    else:
+        owner, _, container = (attribute.owner or "").partition(f"{network}.")
+        container = "" if owner else container
+    if not (network and container and interface):
+        return None
+    return Attachment(network=network, container=container, interface=interface)
+
+
 def matches(
     attribute: Attribute, attachment: Attachment | None, *, strict: bool = False
 ) -> bool:

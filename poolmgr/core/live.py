@@ -24,6 +24,7 @@ from enum import StrEnum
 
 from poolmgr.cidr import IPAddress, IPNetwork, address_at, contains
 from poolmgr.core.block import Attribute, time_ns
+from poolmgr.core.borrowed import home_of
 from poolmgr.core.held import is_sticky
 from poolmgr.core.outline import Outline
 
@@ -79,7 +80,7 @@ class Entry:
 
 def entries(block: Outline) -> Iterator[Entry]:
     """Yield the addresses of a block that are not free, in order."""
-    host = (block.affinity or "").partition(":")[2]
+    host = home_of(block.affinity)
     for ordinal, index in enumerate(block.allocations):
         if index is None:
             continue

@@ -385,6 +385,10 @@ def decode_attached(key: str, raw: bytes) -> Attached:
 def decode_resource(kind: type[R], key: str, raw: bytes, mod_revision: int = 0) -> R:
     """Read a v3 resource; its resource version becomes `mod_revision`."""
     try:
-        return kind.from_stored(raw, mod_revision)
+        resource = kind.from_stored(raw, mod_revision)
     except ValueError as error:
         raise CorruptStateError(key, str(error)) from error
+    for name in (key.removeprefix(resource_range(kind.plural).start), resource.metadata.name):
+        if not is_segment(name):  # nobody could compare or change it under such a name
+            raise CorruptStateError(key, f"{name!r:.80} is no name")
+    return resource

@@ -12,7 +12,9 @@ Rules (Calico libcalico-go/lib/ipam, ReleaseIPs, ReleaseByHandle):
 3. A handle loses exactly what was freed; see core/handle.py for the surplus that Calico leaves.
 4. Every DEL rewrites the session key of its node, also when it finds nothing: see
    core/session.py.
-5. Large requests are planned part by part; each part is complete in itself.
+5. A release by force is a DEL of every attachment that it takes an address from.
+6. Large requests are planned part by part; each part is complete in itself. A block from which
+   many owners lose addresses may take several.
 """
 
 from collections import Counter
@@ -23,19 +25,21 @@ from poolmgr.api.ippool import BLOCK_SIZES
 from poolmgr.cidr import IPAddress, IPNetwork, address_at, contains, network, ordinal_of
 from poolmgr.core import records
 from poolmgr.core.affinity import owner
-from poolmgr.core.block import Block, check_release, release
+from poolmgr.core.block import Attribute, Block, check_release, release
 from poolmgr.core.draft import POOLS, Draft
 from poolmgr.core.grant import count_down
-from poolmgr.core.held import blocks_of, matches
+from poolmgr.core.held import attachment_of, blocks_of, matches
 from poolmgr.core.outcome import Released
+from poolmgr.core.parts import BLOCKS, OWNERS, READ, first_part
 from poolmgr.core.pools import pool_of, strayed
 from poolmgr.core.request import Release, ReleaseByHandle, ReleaseIPs
+from poolmgr.core.session import EVERY_ATTACHMENT
 from poolmgr.core.sticky import let_go
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.errors import CorruptStateError, RefusedError
 
-PART = 24
-"""Blocks of 64 addresses, or their like, that one part of a large request touches."""
+LOOKED_AT = 96
+"""Addresses whose blocks one part of a large request looks for."""
 
 
 def plan_release_by_handle(
@@ -63,17 +67,17 @@ def plan_release_by_handle(
         for handle in dict.fromkeys(request.handles)
         for b in _to_release(draft, request, handle)
     ]
-    freed, touched = list(request.so_far), 0
-    for handle, cidr in work:
-        if touched >= PART * 64:
-            return replace(request, so_far=tuple(freed))
+    freed = list(request.so_far)
+    part = len(first_part((cidr for _, cidr in work), BLOCKS))
+    for handle, cidr in work[:part]:
         block = draft.block(cidr)
         assert block is not None
         ordinals = _ordinals(block, handle, request)
         freed += [address_at(block.cidr, ordinal) for ordinal in ordinals]
         free(draft, block, ordinals, host=request.host, bump=False)
         count_down(draft, handle, block.cidr, len(ordinals))
-        touched += max(64, block.size)
+    if part < len(work):
+        return replace(request, so_far=tuple(freed))
     if request.attachment is not None:
         let_go(draft, request.attachment)
         for key in keys:
@@ -110,43 +114,83 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
         As `plan_release_by_handle`.
     """
     draft.need(EPOCH_KEY, records.CONFIG_KEY, ranges=(POOLS,))
-    part = request.releases[: PART * 4]
-    blocks = locate(draft, {release_.address for release_ in part})
-    chosen = _first_blocks(blocks.values())
-    so_far = request.so_far or Released(released=())
-    freed, unallocated, errors = (
-        list(so_far.released),
-        list(so_far.unallocated),
-        list(so_far.errors),
-    )
-    unallocated += sorted({r.address for r in part if blocks[r.address] is None}, key=_order)
-    for cidr in sorted(chosen, key=str):
-        block = next(b for b in blocks.values() if b is not None and b.cidr == cidr)
+    blocks = locate(draft, {release_.address for release_ in request.releases[:LOOKED_AT]})
+    absent = {address for address, block in blocks.items() if block is None}
+    found = {block.cidr: block for block in blocks.values() if block is not None}
+    answer = request.so_far or Released(released=())
+    unallocated = (*answer.unallocated, *sorted(absent, key=_order))
+    answer, done = replace(answer, unallocated=unallocated), set(absent)
+    owners: list[Attribute] = []
+    for cidr in sorted(first_part(found, BLOCKS), key=str):
         mine = [r for r in request.releases if contains(cidr, r.address)]
-        error = next((e for e in (_mismatch(block, r) for r in mine) if e is not None), None)
+        error = next((e for r in mine if (e := _mismatch(found[cidr], r)) is not None), None)
         if error is not None:
-            errors.append(error)
+            answer = replace(answer, errors=(*answer.errors, error))
+            done.update(r.address for r in mine)
             continue
-        ordinals = sorted({ordinal_of(cidr, r.address) for r in mine})
-        owned = [n for n in ordinals if (a := block.attribute_at(n)) and a.released_at is None]
-        unallocated += [address_at(cidr, n) for n in ordinals if n not in owned]
-        handles = Counter(a.owner for n in owned if (a := block.attribute_at(n)) and a.owner)
-        draft.need(*(records.handle_key(handle) for handle in handles))
-        freed += [address_at(cidr, n) for n in owned]
-        kind, _, host = (block.affinity or "").partition(":")
-        free(draft, block, owned, host=host if kind == "host" else "", bump=True)
-        for handle, count in handles.items():
-            count_down(draft, handle, cidr, count)
-    answer = Released(
-        released=tuple(freed), unallocated=tuple(unallocated), errors=tuple(errors)
-    )
-    absent = {a for a, b in blocks.items() if b is None}
-    rest = tuple(
-        r
-        for r in request.releases
-        if r.address not in absent and not any(contains(c, r.address) for c in chosen)
-    )
+        taken = _first_owners(found[cidr], {r.address for r in mine}, owners)
+        answer = _free_some(draft, request, found[cidr], taken, answer)
+        done.update(taken)
+    rest = tuple(r for r in request.releases if r.address not in done)
     return replace(request, releases=rest, so_far=answer) if rest else answer
+
+
+def _first_owners(
+    block: Block, addresses: Iterable[IPAddress], owners: list[Attribute]
+) -> list[IPAddress]:
+    """Return the addresses that a part has room for, in order, and note their owners."""
+    taken = []
+    for address in sorted(addresses, key=_order):
+        entry = block.attribute_of(address)
+        if entry is not None and entry not in owners:
+            if len(owners) == OWNERS:
+                continue
+            owners.append(entry)
+        taken.append(address)
+    return taken
+
+
+def _free_some(
+    draft: Draft,
+    request: ReleaseIPs,
+    block: Block,
+    addresses: list[IPAddress],
+    answer: Released,
+) -> Released:
+    """Free addresses of one block, and add them to the answer."""
+    entries = {address: block.attribute_of(address) for address in addresses}
+    owned = {a: e for a, e in entries.items() if e is not None and e.released_at is None}
+    handles = Counter(entry.owner for entry in owned.values() if entry.owner)
+    draft.need(*(records.handle_key(handle) for handle in handles))
+    kind, _, host = (block.affinity or "").partition(":")
+    ordinals = [ordinal_of(block.cidr, address) for address in owned]
+    free(draft, block, ordinals, host=host if kind == "host" else "", bump=True)
+    for handle, count in handles.items():
+        count_down(draft, handle, block.cidr, count)
+    if request.fence:
+        _fence(draft, owned.values())
+    unallocated = (address for address in addresses if address not in owned)
+    return replace(
+        answer,
+        released=(*answer.released, *owned),
+        unallocated=(*answer.unallocated, *unallocated),
+    )
+
+
+def _fence(draft: Draft, entries: Iterable[Attribute]) -> None:
+    """Note on every node named that its attachments, or else all of them, were deleted."""
+    deleted: dict[str, set[str]] = {}
+    for entry in entries:
+        attachment, node = attachment_of(entry), entry.secondary.get("node", "")
+        if records.is_segment(node):
+            digest = EVERY_ATTACHMENT if attachment is None else attachment.digest
+            deleted.setdefault(node, set()).add(digest)
+    draft.need(*map(records.session_key, deleted))
+    for node, digests in deleted.items():
+        session = draft.session(node)
+        for digest in sorted({EVERY_ATTACHMENT} if EVERY_ATTACHMENT in digests else digests):
+            session = session.bump(digest)
+        draft.put(records.session_key(node), session)
 
 
 def _mismatch(block: Block, wanted: Release) -> RefusedError | None:
@@ -156,15 +200,6 @@ def _mismatch(block: Block, wanted: Release) -> RefusedError | None:
         handle=wanted.handle,
         sequence_number=wanted.sequence_number,
     )
-
-
-def _first_blocks(blocks: Iterable[Block | None]) -> set[IPNetwork]:
-    """Return as many of the blocks as one part touches, at least one."""
-    chosen: dict[IPNetwork, int] = {}
-    for block in blocks:
-        if block is not None and sum(chosen.values()) < PART * 64:
-            chosen[block.cidr] = max(64, block.size)
-    return set(chosen)
 
 
 def locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Block | None]:
@@ -179,8 +214,10 @@ def locate(draft: Draft, addresses: Iterable[IPAddress]) -> dict[IPAddress, Bloc
         sizes[address] = (
             BLOCK_SIZES[address.version] if pool is None else (pool.spec.block_size,)
         )
-    keys = {records.block_key(network(a, size)) for a in sizes for size in sizes[a]}
-    draft.need(*keys)
+    cidrs = sorted({network(a, size) for a in sizes for size in sizes[a]}, key=str)
+    while part := first_part(cidrs[:LOOKED_AT], READ):
+        draft.need(*map(records.block_key, part))
+        cidrs = cidrs[len(part) :]
     return {
         a: next(
             (b for size in sizes[a] if (b := draft.block(network(a, size))) is not None), None

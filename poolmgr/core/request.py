@@ -214,10 +214,13 @@ class ReleaseIPs:
     Release addresses, block by block; a block with a mismatch is left alone as a whole.
 
     Attributes:
+        fence: Somebody releases by force: fence off every ADD that is still under way for whom
+            an address is taken from. Unlike the owner, he cannot know that there is none.
         so_far: The answer to earlier parts of the same request.
     """
 
     releases: tuple[Release, ...]
+    fence: bool = False
     so_far: Released | None = None
 
 

@@ -15,7 +15,7 @@ Rules:
    says that it holds the address. An attachment changes neither owner nor kind: what it holds
    has to be released first.
 4. DEL keeps the address for as long as its retention says. After that, whoever plans with its
-   block, or garbage collection, frees it.
+   block, or garbage collection, frees it; a few at a time, for a transaction is small.
 5. Under StrictAffinity an address does not leave its node.
 """
 
@@ -29,7 +29,7 @@ from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, release, rfc3339, time_ns
 from poolmgr.core.draft import Draft
 from poolmgr.core.grant import count_down
-from poolmgr.core.held import STICKY, blocks_of, is_sticky, link_in
+from poolmgr.core.held import STICKY, attachment_of, blocks_of, is_sticky, link_in
 from poolmgr.core.link import LinkPolicy
 from poolmgr.core.outcome import Allocation
 from poolmgr.core.pools import pool_of
@@ -41,6 +41,9 @@ SLOTS = 16
 """Slots of a shared identity that are looked at together."""
 
 MOST_SLOTS = 1024
+EXPIRED = 16
+"""Entries of a block that expire at once: each takes an operation for its handle."""
+
 LONGEST_HANDLE = 128
 FOREVER = "forever"
 
@@ -103,7 +106,7 @@ def holds(
     mine = [
         (block, ordinal)
         for block, ordinal, entry in _entries(draft, attached.handle)
-        if _attachment_of(entry) == attachment
+        if attachment_of(entry) == attachment
     ]
     return tuple(_allocation(draft, *each, link, strict=strict) for each in mine)
 
@@ -122,7 +125,7 @@ def choose(draft: Draft, request: AutoAssign) -> str:
     assert sticky is not None
     attached = draft.attached(at)
     for block, ordinal, entry in _entries(draft, attached.handle) if attached else ():
-        if attached is not None and _attachment_of(entry) == at:
+        if attached is not None and attachment_of(entry) == at:
             if entry.secondary.get("identity") == _owner(sticky):
                 return attached.handle
             raise _held_otherwise(block, ordinal, entry)
@@ -238,7 +241,7 @@ def inherit(draft: Draft, request: AutoAssign, handle: str) -> tuple[Allocation,
     """
     mine: list[Allocation] = []
     for block, ordinal, entry in list(_entries(draft, handle)):
-        before, wanted = _attachment_of(entry), attributes_of(request)
+        before, wanted = attachment_of(entry), attributes_of(request)
         if before is not None and before != request.attachment:
             draft.need(records.attachment_key(before))
             if draft.exists(records.attachment_key(before)):
@@ -280,7 +283,7 @@ def let_go(draft: Draft, attachment: Attachment) -> None:
     if attached is None:
         return
     for block, _, entry in list(_entries(draft, attached.handle)):
-        if _attachment_of(entry) == attachment:
+        if attachment_of(entry) == attachment:
             leave(draft, block, entry)
     draft.delete(key)
 
@@ -288,8 +291,10 @@ def let_go(draft: Draft, attachment: Attachment) -> None:
 def leave(draft: Draft, block: Block, entry: Attribute) -> None:
     """Note that nobody holds a sticky address now, and since when."""
     released = {"container": "", "released-at": rfc3339(draft.now_ns)}
-    _rewrite(draft, block, entry, {**entry.secondary, **released})
-    expire(draft, draft.block(block.cidr) or block)  # a retention of 0
+    left = replace(entry, secondary={**entry.secondary, **released})
+    _rewrite(draft, block, entry, left.secondary)
+    # A retention of 0.
+    expire(draft, draft.block(block.cidr) or block, first=left, most=1)
 
 
 def has_expired(entry: Attribute, now_ns: int) -> bool:
@@ -303,14 +308,21 @@ def has_expired(entry: Attribute, now_ns: int) -> bool:
     return left_ns + int(retention) * 1_000_000_000 <= now_ns
 
 
-def expire(draft: Draft, block: Block) -> Block:
+def expire(
+    draft: Draft, block: Block, *, first: Attribute | None = None, most: int = EXPIRED
+) -> Block:
     """
-    Free the sticky addresses of a block whose retention is over, and write the block if any is.
+    Free sticky addresses of a block whose retention is over, and write the block if any is.
+
+    Args:
+        first: An entry that must not wait, if it is one of them.
+        most: Entries that go at once; the others wait for their turn.
 
     Raises:
         Missing: A handle must be read.
     """
     over = [entry for entry in block.attributes if has_expired(entry, draft.now_ns)]
+    over = sorted(over, key=lambda entry: entry != first)[:most]
     if not over:
         return block
     draft.need(*(records.handle_key(entry.handle) for entry in over if entry.handle))
@@ -324,15 +336,6 @@ def expire(draft: Draft, block: Block) -> Block:
     if block.empty and block.affinity is None:
         draft.delete(records.block_key(block.cidr))
     return block
-
-
-def _attachment_of(entry: Attribute) -> Attachment | None:
-    of = entry.secondary
-    if not of.get("container") or not of.get("network") or not of.get("interface"):
-        return None
-    return Attachment(
-        network=of["network"], container=of["container"], interface=of["interface"]
-    )
 
 
 def _rewrite(

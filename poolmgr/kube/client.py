@@ -3,27 +3,21 @@ What the Kubernetes API says about pods, namespaces and nodes.
 
 Rules:
 
-1. A call is one attempt and ends at its deadline, whatever the server does: it runs in a thread
-   of its own, whose sockets are shut down then. (The HTTP client's own timeouts are for each
-   read, so a server that sends a byte now and then would never meet them.)
+1. A call is one attempt and ends at its deadline, whatever the server does.
 2. None means that the API itself knows no such object. Whatever is no answer to the question
    is a KubernetesError.
 3. What the environment says about proxies is not heeded: a runtime's are for pulling images.
 4. lightkube takes longer to import than all else in an ADD, so only making a `Kubernetes` does.
 """
 
-import contextlib
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from poolmgr.api.meta import NAME_RULE, is_name
 from poolmgr.errors import InvalidRequestError, KubernetesError
+from poolmgr.kube.access import FIELD, TIMEOUT_S, Access, check_names, unusable
+from poolmgr.kube.deadline import Calls
 from poolmgr.kube.facts import NamespaceFacts, NodeFacts, PodFacts
 
 if TYPE_CHECKING:
@@ -36,10 +30,8 @@ if TYPE_CHECKING:
     from lightkube.models.meta_v1 import ObjectMeta
     from lightkube.resources.core_v1 import Node, Pod
 
-TIMEOUT_S = 2.0
 _PAGE = 500  # pods in an answer, as kubectl asks for
 _SHOWN = 300  # characters of a foreign message
-_FIELD = "kubernetes.kubeconfig"
 _IP_TYPES = ("InternalIP", "ExternalIP")  # the others are names
 _T = TypeVar("_T")
 
@@ -50,26 +42,6 @@ _REMEDIES = {
 }
 _UNHEALTHY = "look at the API server"
 _UNREACHABLE = "check the server's address, its certificate authority, and that it runs"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """
-    How to reach the API; "" = not given. The rest beats what the kubeconfig says.
-
-    Attributes:
-        kubeconfig: Path of the file.
-        api_root: URL of the server.
-        token: Bearer token.
-        client_certificate: Path of a PEM file, as the following.
-    """
-
-    kubeconfig: str = ""
-    api_root: str = ""
-    token: str = field(default="", repr=False)
-    client_certificate: str = ""
-    client_key: str = ""
-    certificate_authority: str = ""
 
 
 class Kubernetes:
@@ -88,11 +60,10 @@ class Kubernetes:
     """
 
     def __init__(self, access: Access, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._timeout_s = timeout_s
-        self._sockets: list[socket.socket] = []
+        self._calls = Calls(timeout_s)
         config = _config(access)
         self.server = config.cluster.server
-        self._client = _client(config, access, timeout_s, self._sockets)
+        self._client = _client(config, access, self._calls)
 
     def pod(self, namespace: str, name: str) -> PodFacts | None:
         """
@@ -104,7 +75,7 @@ class Kubernetes:
         """
         from lightkube.resources.core_v1 import Pod
 
-        _check_names(namespace, name)
+        check_names(namespace, name)
         return self._one(
             f"pod {namespace}/{name}",
             name,
@@ -115,7 +86,7 @@ class Kubernetes:
         """Read a namespace; None = there is none. Raises as `pod` does."""
         from lightkube.resources.core_v1 import Namespace
 
-        _check_names(name)
+        check_names(name)
         return self._one(
             f"namespace {name}",
             name,
@@ -126,12 +97,8 @@ class Kubernetes:
         """Read a node; None = there is none. Raises as `pod` does."""
         from lightkube.resources.core_v1 import Node
 
-        _check_names(name)
-        return self._one(
-            f"node {name}",
-            name,
-            lambda: _node(self._client.get(Node, name)),
-        )
+        check_names(name)
+        return self._one(f"node {name}", name, lambda: _node(self._client.get(Node, name)))
 
     def nodes(self) -> tuple[NodeFacts, ...]:
         """
@@ -181,7 +148,7 @@ class Kubernetes:
         """
         from lightkube.resources.core_v1 import Pod
 
-        _check_names(node)
+        check_names(node)
         return self._call(
             f"pods of node {node}",
             lambda: tuple(
@@ -232,30 +199,11 @@ class Kubernetes:
         return self._call(what, none_if_unknown)
 
     def _call(self, what: str, ask: Callable[[], _T]) -> _T:
-        answer: Future[_T] = Future()
-
-        def run() -> None:
-            try:
-                answer.set_result(ask())
-            except Exception as error:  # noqa: BLE001 - it is raised where the answer is awaited
-                answer.set_exception(error)
-
-        threading.Thread(target=run, name="kubernetes", daemon=True).start()
         try:
-            return answer.result(self._timeout_s)
-        except TimeoutError as error:
-            self._cut_off()
-            why, status, remedy = f"no answer within {self._timeout_s:g} s", None, _UNREACHABLE
-            raise KubernetesError(self.server, what, why, remedy, status=status) from error
+            return self._calls.answer(ask)
         except Exception as error:  # what lightkube lets through of other libraries has no base
-            why, status, remedy = _diagnosis(error, self._timeout_s)
+            why, status, remedy = _diagnosis(error, self._calls.timeout_s)
             raise KubernetesError(self.server, what, why, remedy, status=status) from error
-
-    def _cut_off(self) -> None:
-        """Wake the thread that still waits for the server, so that it ends."""
-        while self._sockets:
-            with contextlib.suppress(OSError):  # It was closed just now.
-                self._sockets.pop().shutdown(socket.SHUT_RDWR)
 
 
 _Facts = TypeVar("_Facts", PodFacts, NamespaceFacts, NodeFacts)
@@ -274,7 +222,7 @@ def _diagnosis(error: Exception, timeout_s: float) -> tuple[str, int | None, str
         case HTTPStatusError():
             code = error.response.status_code
             return f"{code}, and no word of Kubernetes", code, _UNREACHABLE
-        case TimeoutException():
+        case TimeoutError() | TimeoutException():
             return f"no answer within {timeout_s:g} s", None, _UNREACHABLE
         case TransportError() | OSError():
             return f"{str(error) or type(error).__name__:.{_SHOWN}}", None, _UNREACHABLE
@@ -322,13 +270,6 @@ def _addresses(pod: "Pod") -> tuple[str, ...]:
     return tuple(several or filter(None, [pod.status.podIP]))
 
 
-def _check_names(*names: str) -> None:
-    """Refuse what would become another path."""
-    for name in names:
-        if not is_name(name):
-            raise InvalidRequestError(f"{name!r:.80} is not a Kubernetes name: {NAME_RULE}")
-
-
 def _config(access: Access) -> "SingleConfig":
     """
     Say where the server is and who we are.
@@ -347,8 +288,8 @@ def _config(access: Access) -> "SingleConfig":
     else:
         raise InvalidRequestError(
             "no way to reach the Kubernetes API is configured; name a kubeconfig file in "
-            f"{_FIELD}",
-            field=_FIELD,
+            f"{FIELD}",
+            field=FIELD,
         )
     assert config is not None  # only a default makes it None
     user = config.user or User()
@@ -385,12 +326,12 @@ def _loaded(path: str) -> "SingleConfig":
     try:
         config = KubeConfig.from_file(path).get()
     except Exception as error:  # the loader checks little, so anything may come of a bad file
-        raise _unusable(path, f"not a kubeconfig: {_flaw(error)}") from error
+        raise unusable(path, f"not a kubeconfig: {_flaw(error)}") from error
     assert config is not None  # only a default makes it None
     if config.user and config.user.exec:
         # It would outlive our deadline, and its children too.
         why = "its user takes credentials from a program (exec); give it a token or certificate"
-        raise _unusable(path, why)
+        raise unusable(path, why)
     return config
 
 
@@ -411,15 +352,9 @@ def _flaw(error: Exception) -> str:
             return str(error)
 
 
-def _unusable(path: str, why: str) -> InvalidRequestError:
-    return InvalidRequestError(f"kubeconfig {path} cannot be used: {why}", field=_FIELD)
-
-
-def _client(
-    config: "SingleConfig", access: Access, timeout_s: float, opened: list[socket.socket]
-) -> "Client":
+def _client(config: "SingleConfig", access: Access, calls: Calls) -> "Client":
     """
-    Make the client; the sockets that it opens are added to `opened`.
+    Make the client; the sockets that it opens are noted for `calls`.
 
     Raises:
         InvalidRequestError: A certificate, key or URL is of no use.
@@ -436,25 +371,24 @@ def _client(
         tls = verify_cluster(config.cluster, config.user, config.abs_file, trust_env=False)
         return Client(
             config,
-            timeout=Timeout(timeout_s),
+            timeout=Timeout(calls.timeout_s),
             trust_env=False,
-            transport=_transport(tls, opened),
+            transport=_transport(tls, calls),
         )
     except Exception as error:  # again anything: no file, no PEM, no base64, no URL
         where = f"kubeconfig {access.kubeconfig}" if access.kubeconfig else access.api_root
         raise InvalidRequestError(
             f"{where}: certificates, key, credentials or URL cannot be used: {_flaw(error)}",
-            field=_FIELD,
+            field=FIELD,
         ) from error
 
 
-def _transport(tls: "SSLContext", opened: list[socket.socket]) -> "BaseTransport":
+def _transport(tls: "SSLContext", calls: Calls) -> "BaseTransport":
     from httpx2 import HTTPTransport, Request, Response
 
     def note(event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            opened[:] = [each for each in opened if each.fileno() >= 0]
-            opened.append(info["return_value"].get_extra_info("socket"))
+            calls.note(info["return_value"].get_extra_info("socket"))
 
     class Transport(HTTPTransport):
         """Notes the sockets it opens."""

@@ -1,26 +1,21 @@
 """
 The store on etcd, through the messages and stubs of the package `etcd3`.
 
-One call here is one call to etcd: a read is a transaction of nothing but ranges, a commit is If
-(compares), Then (puts and deletes), Else (everything compared, read again). Only the later
-pages of a long range, which are read as of an older revision, are asked for by a plain Range.
+One call here is one call to etcd. Only the later pages of a long range, which are read as of an
+older revision, are asked for by a plain Range; all else is a transaction.
 
 Rules:
 
 1. Nothing is sent twice, unless it was certainly not sent the first time.
 2. Every call has a deadline, which covers connecting, logging in and trying the next endpoint.
 3. Reads are linearizable: a `serializable` one may be answered by a member that lost touch.
-4. No `prev_kv`, no nested transactions (both get around etcd's permissions), and no explicit
-   revision inside a transaction (inconsistent before etcd 3.7).
-5. Keys are compared by revision, which never recurs for a key; the epoch alone by value.
-6. One table says what each error of etcd and gRPC means. What it leaves out may have happened.
+4. One table says what each error of etcd and gRPC means. What it leaves out may have happened.
 
 The endpoint in use stays in use until it cannot be connected to; then the next one takes over.
 """
 
 import os
 import time
-from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,17 +25,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from poolmgr.core.txn import (
-    EPOCH_KEY,
-    Committed,
-    Conflict,
-    Fetch,
-    KeyValue,
-    Page,
-    Range,
-    Reading,
-    Txn,
-)
+from poolmgr.core.txn import EPOCH_KEY, Committed, Conflict, Fetch, Reading, Txn
 from poolmgr.errors import (
     CommitUnknownError,
     CompactedError,
@@ -49,6 +34,7 @@ from poolmgr.errors import (
     StoreRefusedError,
     StoreUnavailableError,
 )
+from poolmgr.store import messages
 from poolmgr.store.etcd3_compat import etcdrpc
 from poolmgr.store.port import ATTEMPT_TIMEOUT_S, Store
 from poolmgr.store.settings import Endpoint, Settings
@@ -235,21 +221,21 @@ class EtcdStore:
         keys, ranges = tuple(fetch.keys), tuple(fetch.ranges)
         if revision is not None:
             assert (len(keys), len(ranges)) == (0, 1), "a revision goes with one range"
-            answer = self._call("Range", _range_request(ranges[0], revision), timeout_s)
-            return Reading(found={}, ranges={ranges[0]: _page(answer)}, revision=revision)
-        answer = self._call("Txn", etcdrpc.TxnRequest(success=_gets(keys, ranges)), timeout_s)
-        return _reading(keys, ranges, answer)
+            request = messages.range_request(ranges[0], revision)
+            answer = self._call("Range", request, timeout_s)
+            found = {ranges[0]: messages.page(answer)}
+            return Reading(found={}, ranges=found, revision=revision)
+        answer = self._call("Txn", messages.read_request(keys, ranges), timeout_s)
+        return messages.reading(keys, ranges, answer)
 
     def commit(self, txn: Txn, *, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Committed | Conflict:
         """See `Store.commit`."""
         keys, ranges = tuple({EPOCH_KEY, *txn.expect}), tuple(txn.unchanged)
-        request = etcdrpc.TxnRequest(
-            compare=_compares(txn), success=_changes(txn), failure=_gets(keys, ranges)
-        )
+        request = messages.commit_request(txn, keys, ranges)
         answer = self._call("Txn", request, timeout_s, writes=True)
         if answer.succeeded:
             return Committed(revision=answer.header.revision)
-        return Conflict(current=_reading(keys, ranges, answer))
+        return Conflict(current=messages.reading(keys, ranges, answer))
 
     def ask(
         self, endpoint: Endpoint, service: str, method: str, request: Any, *, timeout_s: float
@@ -335,85 +321,3 @@ class EtcdStore:
 
 
 _: type[Store] = EtcdStore
-
-
-def _bytes(key: str) -> bytes:
-    """Encode a key. Keys of other programs that are not UTF-8 go there and back unharmed."""
-    return key.encode("utf-8", "surrogateescape")
-
-
-def _range_request(range_: Range, revision: int = 0) -> Any:
-    return etcdrpc.RangeRequest(
-        key=_bytes(range_.start),
-        range_end=_bytes(range_.end),
-        limit=range_.limit,
-        keys_only=range_.keys_only,
-        revision=revision,
-    )
-
-
-def _gets(keys: Iterable[str], ranges: Iterable[Range]) -> list[Any]:
-    """List the operations that read `keys`, then `ranges`."""
-    requests = [etcdrpc.RangeRequest(key=_bytes(key)) for key in keys]
-    requests += [_range_request(range_) for range_ in ranges]
-    return [etcdrpc.RequestOp(request_range=request) for request in requests]
-
-
-def _changes(txn: Txn) -> list[Any]:
-    puts = (etcdrpc.PutRequest(key=_bytes(key), value=value) for key, value in txn.puts.items())
-    deletes = (etcdrpc.DeleteRangeRequest(key=_bytes(key)) for key in txn.deletes)
-    return [
-        *(etcdrpc.RequestOp(request_put=put) for put in puts),
-        *(etcdrpc.RequestOp(request_delete_range=delete) for delete in deletes),
-    ]
-
-
-def _compares(txn: Txn) -> list[Any]:
-    """
-    List what must hold.
-
-    To etcd an absent key has revision 0, but no value: not even "differs from" is true of it.
-    """
-    compare = etcdrpc.Compare
-    epoch = _bytes(EPOCH_KEY)
-    return [
-        compare(target=compare.MOD, result=compare.EQUAL, key=epoch, mod_revision=0)
-        if txn.epoch is None
-        else compare(target=compare.VALUE, result=compare.EQUAL, key=epoch, value=txn.epoch),
-        *(
-            compare(
-                target=compare.MOD, result=compare.EQUAL, key=_bytes(key), mod_revision=revision
-            )
-            for key, revision in txn.expect.items()
-        ),
-        *(
-            compare(
-                target=compare.MOD,
-                result=compare.LESS,
-                key=_bytes(range_.start),
-                range_end=_bytes(range_.end),
-                mod_revision=revision + 1,
-            )
-            for range_, revision in txn.unchanged.items()
-        ),
-    ]
-
-
-def _reading(keys: tuple[str, ...], ranges: tuple[Range, ...], answer: Any) -> Reading:
-    """Make a Reading of the answers to `_gets(keys, ranges)`."""
-    answers = [each.response_range for each in answer.responses]
-    pairs = zip(keys, answers, strict=False)
-    return Reading(
-        found={key: _key_value(each.kvs[0]) if each.kvs else None for key, each in pairs},
-        ranges=dict(zip(ranges, map(_page, answers[len(keys) :]), strict=True)),
-        revision=answer.header.revision,
-    )
-
-
-def _page(answer: Any) -> Page:
-    items = ((kv.key.decode("utf-8", "surrogateescape"), _key_value(kv)) for kv in answer.kvs)
-    return Page(items=tuple(items), more=answer.more)
-
-
-def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(value=kv.value, mod_revision=kv.mod_revision)

@@ -1,11 +1,13 @@
 """Taking blocks for a host and from hosts, without an address."""
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
 from poolmgr.cidr import parse_network
 from poolmgr.core import affinities, records
+from poolmgr.core.block import Attribute, new_block
 from poolmgr.core.outcome import AffinitiesClaimed, AffinitiesReleased
 from poolmgr.core.request import AutoAssign, ClaimAffinities, ReleaseAffinities
 from poolmgr.core.session import Session
@@ -198,7 +200,7 @@ def test_affinities_are_released_page_by_page_and_part_by_part(
     world, monkeypatch, by, page, part
 ):
     monkeypatch.setattr(affinities, "PAGE", page)
-    monkeypatch.setattr(affinities, "PART", part)
+    monkeypatch.setattr(affinities, "BLOCKS", part)
     for cidr in ("10.0.0.0/30", "10.0.0.4/30", "10.0.0.8/30", "10.0.0.12/30"):
         claimed_elsewhere(world, cidr, "node-a", full=cidr == "10.0.0.8/30")
 
@@ -233,7 +235,7 @@ def test_forgetting_a_host_that_nobody_knows_is_a_success(world):
 
 
 def test_a_host_is_fenced_once_however_many_parts_it_takes(world, monkeypatch):
-    monkeypatch.setattr(affinities, "PART", 1)
+    monkeypatch.setattr(affinities, "BLOCKS", 1)
     for cidr in ("10.0.0.0/30", "10.0.0.4/30", "10.0.0.8/30"):
         claimed_elsewhere(world, cidr, "node-a", full=False)
 
@@ -317,7 +319,7 @@ def test_a_claim_of_many_blocks_is_planned_in_parts():
     outcome = world.ask(ClaimAffinities(cidr=parse_network("fd00::/116"), host="node-a"))
 
     assert (63, blocks("fd00::40/122")) == (len(outcome.claimed), outcome.failed)
-    assert 3 == world.commits
+    assert 4 == world.commits
     assert 64 == len(world.blocks())
 
 
@@ -375,3 +377,43 @@ def test_a_refusal_to_release_is_an_error_that_callers_can_tell(world):
     outcome = world.ask(ReleaseAffinities(host="node-a", only_empty=True))
 
     assert [RefusedError] == [type(error) for error in outcome.errors]
+
+
+# Large blocks
+
+LONG = {"namespace": "production", "pod": "web-frontend-7d9c6b5f4-xk2vp", "node": "node-a"}
+
+
+def fill_blocks(world: World, size: int, count: int) -> None:
+    """Store full blocks of a host, each address with an owner of its own."""
+    for block in islice(parse_network("10.0.0.0/8").subnets(new_prefix=size), count):
+        stored = new_block(block, "host:node-a", NOON_NS)
+        owners = (
+            Attribute(handle=f"net1.{n:064x}", secondary=LONG) for n in range(stored.size)
+        )
+        full = replace(
+            stored,
+            allocations=tuple(range(stored.size)),
+            unallocated=(),
+            attributes=tuple(owners),
+            sequence_numbers=dict.fromkeys(range(stored.size), NOON_NS),
+        )
+        affinity = records.affinity_key("node-a", block)
+        world.put_all(
+            {affinity: CONFIRMED, records.block_key(block): records.encode_block(full)}
+        )
+
+
+@pytest.mark.parametrize(
+    "by", [{"host": "node-a", "forget_host": True}, {"cidr": parse_network("10.0.0.0/8")}]
+)
+@pytest.mark.parametrize(("size", "count"), [(24, 26), (22, 8), (21, 3)])
+def test_full_blocks_of_any_size_are_released_in_parts_that_etcd_takes(by, size, count):
+    world = World().pool("p4", "10.0.0.0/8", blockSize=size)
+    fill_blocks(world, size, count)
+
+    outcome = world.ask(ReleaseAffinities(**by))
+
+    assert AffinitiesReleased(blocks=count) == outcome
+    assert {} == world.affinities()
+    assert [None] * count == [block.affinity for block in world.blocks().values()]

@@ -186,6 +186,20 @@ def test_pools_that_do_not_decode_are_skipped():
     assert subject.pools() is subject.fork().pools()
 
 
+@pytest.mark.parametrize("name", ["a/b", ""])
+def test_a_pool_whose_key_has_no_name_is_one_that_does_not_decode(name):
+    key, value = stored_resource("ippools", "IPPool", "b", {"cidr": "10.1.0.0/24"})
+    named = value.replace(b'"name": "b"', f'"name": "{name}"'.encode())
+    slashed = f"{POOLS.start}a/b"
+    subject = draft({slashed: value, key: named}, POOLS)
+
+    assert () == subject.pools()
+    assert {
+        "a/b": "its stored value is wrong ('a/b' is no name)",
+        "b": f"its stored value is wrong ({name!r} is no name)",
+    } == dict(subject.unreadable_pools())
+
+
 def test_a_reservation_that_does_not_decode_stops_every_assignment():
     key = records.resource_key("ipreservations", "garbage")
     subject = draft({key: b"{}"}, RESERVATIONS)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from poolmgr.core import garbage, records
+from poolmgr.core.block import Attribute, auto_assign
 from poolmgr.core.outcome import Released
 from poolmgr.core.request import AutoAssign, CollectGarbage, Sticky
 from poolmgr.core.session import EVERY_ATTACHMENT
@@ -82,7 +83,7 @@ def test_what_is_younger_than_the_list_is_left():
 
 def test_many_blocks_are_dealt_with_in_parts(monkeypatch):
     monkeypatch.setattr(garbage, "PART", 2)
-    monkeypatch.setattr(garbage, "WRITTEN", 1)
+    monkeypatch.setattr(garbage, "BLOCKS", 1)
     world = World().pool("p4", "10.0.0.0/26", blockSize=30)
     claimed_elsewhere(world, "10.0.0.0/30", "node-b")
     held = [world.addresses(add(f"c{n}"))[0] for n in range(20)]
@@ -107,5 +108,49 @@ def test_sticky_addresses_of_others_whose_retention_is_over_are_freed():
     world.now_ns += 11 * 1_000_000_000
 
     assert [first] == released(world.ask(collect()))
+    assert {} == world.handles()
+    assert () == world.findings()
+
+
+def test_more_owners_than_a_transaction_has_room_for_are_dealt_with_in_parts():
+    world = World().pool("p4", "10.0.0.0/16", blockSize=24)
+    held = [world.addresses(add(f"c{n}"))[0] for n in range(200)]
+
+    outcome = world.ask(collect(("c7", "eth0")))
+
+    assert {*held} - {held[7]} == {*released(outcome)}
+    assert len(held) - 1 == len(released(outcome))
+    assert {"net1.c7"} == set(world.handles())
+    assert () == world.findings()
+
+
+def test_of_large_blocks_a_few_are_written_at_a_time():
+    world = World().pool("p4", "10.0.0.0/16", blockSize=22)
+    long = {"pod": "x" * 250, "namespace": "y" * 60, "node": "node-a"}
+    for n in range(4):
+        world.addresses(add(f"c{n}", host=f"node-{n}"))
+    for key, raw in world.content().items():
+        if records.block_of_key(key) and key in records.BLOCKS[4]:
+            block = records.decode_block(key, raw)
+            (mine,) = block.attributes
+            mine = replace(mine, secondary={**mine.secondary, "node": "node-a"})
+            for n in range(1, block.size):
+                block, _ = auto_assign(block, 1, Attribute(handle=f"h{n:064}", secondary=long))
+            block = replace(block, attributes=(mine, *block.attributes[1:]))
+            world.put(key, records.encode_block(block))
+
+    assert 4 == len(released(world.ask(collect())))
+
+
+def test_expired_addresses_do_not_keep_anything_from_being_freed():
+    world = World().pool("p4", "10.0.0.0/16", blockSize=24)
+    expired = []
+    for n in range(150):
+        owner = Sticky(namespace="ns", identity=f"web-{n}", retention_s=10)
+        expired += world.addresses(add(f"c{n}", sticky=owner))
+    world.ask(collect())
+    world.now_ns += 11 * 1_000_000_000
+
+    assert {*expired} == {*released(world.ask(collect()))}
     assert {} == world.handles()
     assert () == world.findings()

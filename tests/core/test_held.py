@@ -8,7 +8,7 @@ from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, auto_assign
 from poolmgr.core.draft import POOLS, Draft, Missing
 from poolmgr.core.handle import Handle
-from poolmgr.core.held import blocks_of, held_by, matches
+from poolmgr.core.held import STICKY, attachment_of, blocks_of, held_by, matches
 from poolmgr.core.link import Link, LinkPolicy, MainPlugin
 from poolmgr.core.outcome import Allocation
 from poolmgr.core.txn import EPOCH_KEY
@@ -18,6 +18,26 @@ from tests.support.world import NOON_NS, attachment, stored_resource
 
 ETH0 = attachment("c1")
 ANY = LinkPolicy()
+NAMED = {"network": "net1", "interface": "eth0"}
+KEPT = {**NAMED, "type": STICKY}
+
+
+@pytest.mark.parametrize(
+    ("handle", "secondary", "holder"),
+    [
+        ("net1.c1", NAMED, ETH0),
+        ("net1.c1", {"network": "net1"}, None),
+        ("net1.c1", {"interface": "eth0"}, None),
+        ("net2.c1", NAMED, None),
+        ("a.net1.c1", NAMED, None),
+        ("net1.", NAMED, None),
+        (None, NAMED, None),
+        ("net1.sticky.ns.web", {**KEPT, "container": "c1"}, ETH0),
+        ("net1.sticky.ns.web", {**KEPT, "container": ""}, None),
+    ],
+)
+def test_an_entry_says_whole_who_holds_it_or_says_nothing(handle, secondary, holder):
+    assert holder == attachment_of(Attribute(handle=handle, secondary=secondary))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def requests(draw: st.DrawFn):
         case _:
             address = parse_address(f"10.20.0.{draw(st.integers(0, 31))}")
             handle = draw(st.sampled_from((None, f"net1.{container}")))
-            return ReleaseIPs(releases=(Release(address=address, handle=handle),))
+            release = Release(address=address, handle=handle)
+            return ReleaseIPs(releases=(release,), fence=draw(st.booleans()))
 
 
 batches = st.lists(requests(), min_size=1, max_size=12)

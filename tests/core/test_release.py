@@ -1,5 +1,7 @@
 """Releases: by handle, by address; and what they leave."""
 
+from dataclasses import replace
+
 import pytest
 
 from poolmgr.cidr import parse_address, parse_network
@@ -12,8 +14,10 @@ from poolmgr.core.request import (
     ReleaseByHandle,
     ReleaseIPs,
 )
-from poolmgr.errors import StaleReleaseError
-from tests.support.world import World, add, claimed_elsewhere, delete
+from poolmgr.core.session import Session
+from poolmgr.core.txn import Conflict
+from poolmgr.errors import AttachmentDeletedError, StaleReleaseError
+from tests.support.world import World, add, attachment, claimed_elsewhere, delete
 
 
 def ips(*wanted: str | Release) -> ReleaseIPs:
@@ -329,3 +333,111 @@ def test_a_mismatch_leaves_its_block_alone_however_many_addresses_are_released()
 
     assert () == outcome.released
     assert [StaleReleaseError] == [type(error) for error in outcome.errors]
+
+
+# Many owners, and addresses of no pool
+
+
+def test_more_owners_than_a_transaction_has_room_for_are_released_in_parts():
+    world = World().pool("p4", "10.0.0.0/16", blockSize=24)
+    held = [world.addresses(add(f"c{n}"))[0] for n in range(200)]
+
+    outcome = world.ask(ips(*held, held[0]))
+
+    assert held == texts(outcome.released)
+    assert ((), ()) == (outcome.unallocated, outcome.errors)
+    assert {} == world.handles()
+    assert () == world.findings()
+
+
+def test_many_addresses_of_a_deleted_pool_are_released():
+    world = World().pool("p4", "10.0.0.0/24", blockSize=26)
+    held = world.addresses(AutoAssign(host="node-a", handle="h", count={4: 200}))
+    world.remove(records.resource_key("ippools", "p4"))
+
+    assert sorted(held) == sorted(texts(world.ask(ips(*held)).released))
+
+
+# By force
+
+
+def by_force(*addresses: str) -> ReleaseIPs:
+    return replace(ips(*addresses), fence=True)
+
+
+def session(world: World, host: str = "node-a") -> Session | None:
+    raw = world.value(records.session_key(host))
+    return None if raw is None else records.decode_session("", raw)
+
+
+def test_an_add_that_is_late_cannot_commit_after_a_release_by_force():
+    world = World().pool("p4", "10.0.0.0/29", blockSize=30).pool("p6", "fd00::/120")
+    world.ask(delete("other"))
+    (held,) = world.addresses(add("c1"))
+    late, _ = world.decide([add("c1", families=(6,), since=1)])
+    bystander, _ = world.decide([add("c2", since=1)])
+
+    assert [held] == texts(world.ask(by_force(held)).released)
+
+    assert [Conflict] * 2 == [type(world.store.commit(p.txn)) for p in (late, bystander)]
+    assert isinstance(world.refusal(add("c1", families=(6,), since=1)), AttachmentDeletedError)
+    assert 1 == len(world.addresses(add("c2", since=1)))
+    assert 1 == len(world.addresses(add("c1", since=2)))
+
+
+def test_every_node_that_an_address_is_taken_from_is_fenced_in_the_same_transaction():
+    world = World().pool("p4", "10.0.0.0/28", blockSize=28)
+    held = [world.addresses(add(f"c{n}", f"node-{n % 2}"))[0] for n in range(3)]
+    world.commits = 0
+
+    world.ask(by_force(*held))
+
+    assert 1 == world.commits
+    digests = [attachment(f"c{n}").digest for n in range(3)]
+    assert sorted((digests[0], digests[2])) == sorted(
+        entry.partition("@")[0] for entry in session(world, "node-0").deleted
+    )
+    assert (2, (f"{digests[1]}@1",)) == (
+        session(world, "node-0").n,
+        session(world, "node-1").deleted,
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "deleted"),
+    [
+        ({"node": "node-a"}, ("*@1",)),
+        ({"node": "node-a", "network": "net1"}, ("*@1",)),
+        ({}, None),
+        ({"node": "no/node"}, None),
+    ],
+)
+def test_an_owner_that_names_no_attachment_fences_its_whole_node(attributes, deleted):
+    world = World().pool("p4", "10.0.0.0/24")
+    request = AutoAssign(host="node-a", handle="h", count={4: 1}, attributes=attributes)
+    held = world.addresses(request)
+
+    assert 1 == len(world.ask(by_force(*held)).released)
+    assert deleted == getattr(session(world), "deleted", None)
+
+
+def test_what_frees_nothing_by_force_fences_nobody_and_neither_does_an_owners_release():
+    world = World().pool("p4", "10.0.0.0/28", blockSize=28)
+    first, second = (world.addresses(add(f"c{n}"))[0] for n in range(2))
+    stranger = Release(address=parse_address(first), handle="stranger")
+
+    world.ask(replace(ips(stranger), fence=True))
+    world.ask(by_force("10.0.0.14"))
+    world.ask(ips(second))
+
+    assert None is session(world)
+
+
+def test_a_release_by_force_of_many_fences_each_once():
+    world = World().pool("p4", "10.0.0.0/24", blockSize=25)
+    held = [world.addresses(add(f"c{n}"))[0] for n in range(100)]
+
+    world.ask(by_force(*held))
+
+    assert (100, 100) == (session(world).n, len(set(session(world).deleted)))
+    assert () == world.findings()

@@ -18,7 +18,7 @@ from poolmgr.core.request import (
 )
 from poolmgr.core.sticky import LONGEST_HANDLE, SLOTS, handle_of
 from poolmgr.errors import AddressInUseError, NoMatchingPoolError, StrictAffinityError
-from tests.support.world import World, add, attachment, delete
+from tests.support.world import World, add, add_ip, attachment, delete
 
 DAY_NS = 86_400 * 1_000_000_000
 WEB_0 = Sticky(namespace="shop", identity="web-0", holder="web-0")
@@ -458,3 +458,15 @@ def test_a_kept_address_that_nobody_holds_does_not_bind_a_bridge():
     world.ask(delete("c1"))
 
     assert world.addresses(add("c2", pools={4: ("pb",)}, **gateway))
+
+
+def test_more_expired_addresses_than_a_transaction_has_room_for_keep_nobody_waiting():
+    world = World().pool("p4", "10.0.0.0/25", blockSize=25)
+    owners = [Sticky(namespace="ns", identity=f"w-{n}", retention_s=10) for n in range(128)]
+    held = [world.addresses(sticky(f"c{n}", who))[0] for n, who in enumerate(owners)]
+    world.ask(CollectGarbage(host="node-a", network="net1", valid=frozenset()))
+    world.now_ns += 11 * 1_000_000_000
+
+    assert world.addresses(add("new"))[0] in held
+    assert held[-1:] == world.addresses(add_ip("named", held[-1]))
+    assert () == world.findings()

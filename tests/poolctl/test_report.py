@@ -1,8 +1,11 @@
 """Errors in words and numbers."""
 
-import pytest
+import json
 
-from poolctl.report import complain, exit_code, warn
+import pytest
+import yaml
+
+from poolctl.report import complain, document, exit_code, warn
 from poolmgr import errors
 
 
@@ -30,3 +33,14 @@ def test_a_message_is_one_line_without_control_characters(capsys):
         capsys.readouterr().err
         == "poolctl: error: a b c\\x1b[31m\\u200b\npoolctl: warning: d\n"
     )
+
+
+@pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_a_document_cannot_steer_a_terminal_and_says_all(output, load):
+    value = {"b": "\x1b[31m\x7f\x9b\u202e", "a": [1, None, "ü"]}
+
+    text = document(value, output)
+
+    assert value == load(text)
+    assert ["b", "a"] == [*load(text)]
+    assert set(text) <= {"\n", *map(chr, range(32, 127))}

@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from poolmgr.core.txn import Committed, Conflict, Fetch, KeyValue, Range, Txn
+from poolmgr.core.txn import Committed, Conflict, Fetch, Range, Txn
 from poolmgr.errors import (
     CommitUnknownError,
     CompactedError,
@@ -400,20 +400,6 @@ def test_the_counters_of_tests_agree_with_etcds_own(
     assert (counting.reads, counting.commits) == (2, 1)
     assert proxy.counts == {"read": 2, "commit": 1, "other": 0}
     assert calls == {"etcdserverpb.KV/Txn": 3}
-
-
-def test_a_key_that_is_not_utf8_goes_there_and_back(store: EtcdStore, raw: RawEtcd):
-    revision = raw.put(b"/r/\xff", "1")
-    raw.put(b"/r/\xff\xff", "2")
-
-    first, second = pages(store, Range.prefix("/r/"), page_size=1)
-
-    ((key, found),) = first.items
-    assert found == KeyValue(value=b"1", mod_revision=revision)
-    committed(store.commit(Txn(expect={key: revision}, deletes=frozenset({key}))))
-    assert raw.get(b"/r/\xff") is None
-    assert raw.get(b"/r/\xff\xff") == b"2"
-    assert len(second.items) == 1
 
 
 def test_a_range_larger_than_grpcs_usual_limit_is_read(store: EtcdStore):

@@ -176,7 +176,11 @@ class Rivals:
         return self._begin(ReleaseByHandle(handles=handles), *handles)
 
     def release_ips(
-        self, chosen: Mapping[str, Iterable[IPAddress]], *, numbers: bool = False
+        self,
+        chosen: Mapping[str, Iterable[IPAddress]],
+        *,
+        numbers: bool = False,
+        fence: bool = False,
     ) -> Call:
         """Give back addresses of several handles, with their sequence numbers if so told."""
         releases = []
@@ -188,7 +192,7 @@ class Rivals:
                 )
                 named = None if handle == NOBODY else handle
                 releases.append(Release(address=address, handle=named, sequence_number=number))
-        return self._begin(ReleaseIPs(releases=tuple(releases)), *chosen)
+        return self._begin(ReleaseIPs(releases=tuple(releases), fence=fence), *chosen)
 
     def other(self, host: str, request: Request, *owners: Owner) -> Call:
         """Ask what changes nobody's addresses."""

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from poolctl.config import Session
-
-_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+from poolctl.options import yes_option
 
 
 @click.group(no_args_is_help=False)
@@ -76,7 +75,7 @@ def unlock(session: Session) -> int:
 
 
 @datastore.command("renew-epoch")
-@_YES
+@yes_option
 @click.pass_obj
 def renew_epoch(session: Session, yes: bool) -> int:
     """
@@ -148,7 +147,7 @@ def export(session: Session, output: Path | None, calico: bool, renames: dict[st
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, and write nothing.")
 @click.option("--force", is_flag=True, help="Import it although something is wrong with it.")
-@_YES
+@yes_option
 @click.pass_obj
 def import_(session: Session, filename: Path, dry_run: bool, force: bool, yes: bool) -> int:
     """
@@ -196,7 +195,7 @@ def backup(session: Session, file: Path) -> int:
     is_flag=True,
     help="Although the datastore is not locked, or values in the file cannot be understood.",
 )
-@_YES
+@yes_option
 @click.pass_obj
 def restore(session: Session, file: Path, replace: bool, force: bool, yes: bool) -> int:
     """

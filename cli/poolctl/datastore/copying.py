@@ -12,23 +12,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from poolctl.config import Session
-from poolctl.datastore.files import existing_file, new_file
 from poolctl.datastore.state import new_epoch, unconfirmed
+from poolctl.files import existing_file, new_file
 from poolctl.report import FOUND, remark, say, warn
 from poolctl.terminal import confirmed, progress
 from poolmgr.api.meta import timestamp
 from poolmgr.copies import backup, importing
 from poolmgr.copies.backup import Source
 from poolmgr.copies.export import Export, names_of_kubernetes
-from poolmgr.copies.fill import Fill, stored_counts
+from poolmgr.copies.fill import Fill
 from poolmgr.copies.identity import is_locked, locks
 from poolmgr.copies.order import CLUSTER_KEY
+from poolmgr.copies.present import stored_counts
 from poolmgr.copies.rename import Rename
 from poolmgr.copies.staged import Staged
 from poolmgr.core.flaws import Finding, Flaw
 from poolmgr.core.records import resource_range
 from poolmgr.core.txn import Fetch
-from poolmgr.errors import CorruptStateError, PoolmgrError, RefusedError
+from poolmgr.errors import CorruptStateError, PoolmgrError, RefusedError, StoreError
 from poolmgr.store.port import Store
 from poolmgr.survey import Audit
 
@@ -176,7 +177,7 @@ def _written(
     """Write a copy that was found good, and audit what is stored then."""
     counts = staged.counts()
     fill = Fill(
-        store, staged, replaces=replaces, epoch=new_epoch(), now=now, timeout_s=timeout_s
+        store, staged, replaces=replaces, new_epoch=new_epoch, now=now, timeout_s=timeout_s
     )
     with _advising(), progress("Writing keys", counts.total()) as advance:
         if after := fill.begin():
@@ -187,9 +188,26 @@ def _written(
     with suppress(CorruptStateError):  # The audit before the first write told of it.
         if locks(staged.get(CLUSTER_KEY)):
             remark("The datastore is locked, as it was; unlock it: poolctl datastore unlock")
+    if fill.overtaken:
+        warn(
+            "others wrote pools or blocks before everything was there: addresses that were "
+            "assigned meanwhile may be forgotten, though pods use them; restart the pods that "
+            "were started since"
+        )
+    status = _audited(store, timeout_s)
+    return FOUND if fill.overtaken else status
+
+
+def _audited(store: Store, timeout_s: float) -> int:
+    """Audit what was written, and return the exit status."""
     audit = Audit(store, now_ns=time.time_ns(), timeout_s=max(timeout_s, _AUDIT_S))
-    if number := _told(iter(audit)):
-        warn(f"{number:,} things are wrong with what is stored, as they were in the copy")
+    try:
+        number = _told(iter(audit))
+    except (StoreError, KeyboardInterrupt):
+        warn("everything was written, but not audited to its end; do that: poolctl ipam check")
+        raise
+    if number:
+        warn(f"{number:,} things are wrong with what is stored")
         return FOUND
     say(f"Audited, and found sound: {_listed(audit.checked)}")
     return 0

@@ -27,7 +27,7 @@ def renew(session: Session, *, yes: bool) -> int:
     question = "Renew the epoch, so that whatever is under way is planned again"
     if not confirmed(question, yes=yes):
         return unconfirmed()
-    renewed = renew_epoch(session.store, new_epoch(), timeout_s=session.left_s)
+    renewed = renew_epoch(session.store, new_epoch, timeout_s=session.left_s)
     say(f"old epoch: {'none' if renewed.old is None else renewed.old.decode(errors='replace')}")
     say(f"new epoch: {renewed.new.decode()}")
     return 0

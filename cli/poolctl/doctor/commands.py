@@ -6,6 +6,7 @@ import click
 
 from poolctl.completion import SHELLS, script
 from poolctl.config import Session
+from poolctl.options import bin_dirs_option, conf_dir_option, output_option
 from poolctl.report import FOUND
 
 
@@ -13,29 +14,9 @@ from poolctl.report import FOUND
 @click.option(
     "--kubeconfig", metavar="FILE", help="Ask the Kubernetes API that this file names, too."
 )
-@click.option(
-    "--conf-dir",
-    default="/etc/cni/net.d",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where the container runtime of this host reads network configurations.",
-)
-@click.option(
-    "--bin-dir",
-    "bin_dirs",
-    multiple=True,
-    default=["/opt/cni/bin"],
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where it looks for plugins. May repeat.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@conf_dir_option
+@bin_dirs_option
+@output_option
 @click.pass_obj
 def doctor(
     session: Session,
@@ -69,7 +50,7 @@ def doctor(
 
 @click.command()
 @click.option("--cluster", is_flag=True, help="Ask etcd for the cluster's and its own, too.")
-@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table")
+@output_option
 @click.pass_obj
 def version(session: Session, cluster: bool, output: str) -> None:
     """

@@ -113,7 +113,8 @@ def _is_dropped(session: Session) -> bool:
 
 def _kubernetes(session: Session, kubeconfig: str) -> Finding:
     from poolmgr.cni.host import node_name
-    from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+    from poolmgr.kube.access import TIMEOUT_S, Access
+    from poolmgr.kube.client import Kubernetes
 
     remedy = "see that the file names the cluster and a user who may get nodes and list pods"
     try:

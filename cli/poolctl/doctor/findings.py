@@ -1,6 +1,5 @@
 """What `poolctl doctor` finds, and how it is written: for people, or as JSON and YAML."""
 
-import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,9 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import yaml
-
-from poolctl.report import printable
+from poolctl.report import document, printable
 from poolctl.terminal import styled, width
 
 _NARROWEST, _WIDEST = 60, 120
@@ -72,11 +69,9 @@ def unknown(check: str, fact: str, remedy: str = "") -> Finding:
 
 def rendered(findings: Sequence[Finding], output: str) -> str:
     """Write findings as "table", "json" or "yaml"."""
-    if output == "json":
-        return json.dumps(value(findings), indent=2)
-    if output == "yaml":
-        return str(yaml.safe_dump(value(findings), sort_keys=False)).rstrip()
-    return "\n".join(_lines(findings))
+    return (
+        "\n".join(_lines(findings)) if output == "table" else document(value(findings), output)
+    )
 
 
 def value(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from itertools import combinations
 from poolctl.doctor.findings import Finding, ok, problem, unknown, warning
 from poolmgr.api import ClusterInformation, IPAMConfiguration, IPPool
 from poolmgr.api.clusterinformation import DEFAULT
+from poolmgr.copies.marker import BEING_WRITTEN, HOW_TO_END
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.configure import check
 from poolmgr.core.records import CONFIG_KEY, decode_config, decode_resource
 from poolmgr.core.records import resource_key as key_of
@@ -21,7 +23,7 @@ _V3_CONFIG = key_of(IPAMConfiguration.plural, DEFAULT)
 _POOLS = range_of(IPPool.plural)
 _OWN = Range.prefix("/poolmgr/v1/", limit=1, keys_only=True)
 _FETCH = Fetch(
-    keys=frozenset({_CLUSTER, _V3_CONFIG, CONFIG_KEY, EPOCH_KEY}),
+    keys=frozenset({_CLUSTER, _V3_CONFIG, CONFIG_KEY, EPOCH_KEY, MARKER_KEY}),
     ranges=frozenset({_POOLS, _OWN}),
 )
 _MEND = "mend the value: etcdctl get KEY, etcdctl put KEY VALUE"
@@ -35,6 +37,8 @@ def examine(store: Store, *, timeout_s: float) -> Iterator[Finding]:
         StoreError: There is no answer.
     """
     reading = store.read(_FETCH, timeout_s=timeout_s)
+    if reading.found[MARKER_KEY]:
+        yield problem("copy", f"{BEING_WRITTEN}; pools come last", HOW_TO_END)
     yield _cluster(reading)
     yield _epoch(reading)
     yield from _config(reading)

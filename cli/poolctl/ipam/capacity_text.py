@@ -1,14 +1,11 @@
 """How `poolctl ipam plan` is written: for people, in 80 columns, or as JSON and YAML."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from poolctl.ipam.capacity import Capacity
-from poolctl.report import printable
+from poolctl.report import document, printable
 from poolmgr.core.capacity import Fit
 from poolmgr.core.config import DEFAULT_BLOCK_LIMIT
 
@@ -20,11 +17,7 @@ _HEADERS = (
 
 def rendered(found: Capacity, output: str) -> str:
     """Write a plan as "table", "json" or "yaml"."""
-    if output == "json":
-        return json.dumps(_value(found), indent=2)
-    if output == "yaml":
-        return str(yaml.safe_dump(_value(found), sort_keys=False)).rstrip()
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(found)) if output == "table" else document(_value(found), output)
 
 
 def _lines(found: Capacity) -> Iterator[str]:

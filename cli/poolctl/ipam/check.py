@@ -37,7 +37,8 @@ from poolmgr.errors import (
     RefusedError,
 )
 from poolmgr.ipam import IPAM
-from poolmgr.kube.client import Access, Kubernetes
+from poolmgr.kube.access import Access
+from poolmgr.kube.client import Kubernetes
 from poolmgr.kube.facts import PodFacts
 from poolmgr.survey import Audit
 

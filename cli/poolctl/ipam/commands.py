@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolctl.config import Session
+from poolctl.options import dry_run_option, output_option, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,13 +84,7 @@ def ipam() -> None:
     help="List addresses used on another node than their block.",
 )
 @click.option("--show-configuration", is_flag=True, help="Show the IPAM configuration.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@output_option
 @click.option(
     "-w",
     "--watch",
@@ -230,8 +225,8 @@ def configure(session: Session, /, **fields: "bool | int | str | None") -> int:
     help="Annotate the parts with the prefix length and the first address of the pool, for "
     "networks with a gateway (ptp, bridge as gateway).",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@dry_run_option
+@yes_option
 @click.pass_obj
 def split(
     session: Session,
@@ -356,10 +351,11 @@ def check(
 @click.option(
     "--trust-calicoctl",
     is_flag=True,
-    help="With --from-report: also addresses that poolmgr gave and only calicoctl calls leaked.",
+    help="With --from-report: also addresses that poolmgr gave and only calicoctl calls "
+    "leaked.",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be released; release nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def release(
     session: Session,

@@ -1,14 +1,11 @@
 """How `poolctl ipam explain` is written: for people, in 80 columns, or as JSON and YAML."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from poolctl.ipam.explain import Explanation, Given
-from poolctl.report import printable
+from poolctl.report import document, printable
 from poolmgr.cni.result import with_prefix
 from poolmgr.core.explain import Origin, Source, Verdict
 from poolmgr.core.link import Route
@@ -18,11 +15,7 @@ _COLUMNS, _INDENT = 80, 16
 
 def rendered(found: Explanation, output: str) -> str:
     """Write an explanation as "table", "json" or "yaml"."""
-    if output == "json":
-        return json.dumps(_value(found), indent=2)
-    if output == "yaml":
-        return str(yaml.safe_dump(_value(found), sort_keys=False, allow_unicode=True)).rstrip()
-    return "\n".join(_lines(found))
+    return "\n".join(_lines(found)) if output == "table" else document(_value(found), output)
 
 
 def _lines(found: Explanation) -> Iterator[str]:

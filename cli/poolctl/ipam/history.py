@@ -1,15 +1,13 @@
 """`poolctl ipam history`: who held an address, as far back as etcd remembers."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
-import yaml
 from tabulate import tabulate
 
 from poolctl.config import Session
-from poolctl.report import printable, remark, warn
+from poolctl.report import document, printable, remark, warn
 from poolctl.terminal import progress
 from poolmgr.cidr import IPAddress, IPNetwork
 from poolmgr.core.block import Attribute
@@ -56,9 +54,7 @@ def show_history(
     if output == "table":
         _print_table(address, history)
     else:
-        value = _value(address, cidr, revision, history)
-        dump: Callable[[Any], str] = _json if output == "json" else _yaml
-        click.echo(dump(value))
+        click.echo(document(_value(address, cidr, revision, history), output))
     _tell_limits(cidr, history)
 
 
@@ -122,14 +118,6 @@ def _fields(event: Event) -> Iterator[tuple[str, Any]]:
         yield "holder", _holder(event.holder)
     if event.note:
         yield "note", event.note
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2)
-
-
-def _yaml(value: Any) -> str:
-    return str(yaml.safe_dump(value, sort_keys=False)).rstrip()
 
 
 def _tell_limits(block: IPNetwork, history: History) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from poolctl.config import Session
+from poolctl.options import output_option
 from poolmgr.cidr import IPAddress, IPNetwork, parse_address, parse_network
 
 
@@ -40,13 +41,7 @@ def _a_block(
     show_default=True,
     help="Revisions of the block to look at; each is a read.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@output_option
 @click.pass_obj
 def history(
     session: Session, ip: IPAddress, block: IPNetwork | None, limit: int, output: str
@@ -133,13 +128,7 @@ def map_(
     metavar="FILE",
     help="The network configuration, a .conflist or .conf file.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@output_option
 @click.pass_obj
 def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -> int:
     """
@@ -198,13 +187,7 @@ def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -
     show_default=True,
     help="Whose prefix and gateway keep addresses from pods; other keeps none.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@output_option
 @click.pass_obj
 def plan(session: Session, /, output: str, family: str | None, **wanted: Any) -> int:
     """

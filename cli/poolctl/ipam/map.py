@@ -8,7 +8,6 @@ Rules:
 2. What is stored is written so that it steers neither a terminal nor a browser.
 """
 
-import json
 import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ import click
 from poolctl import terminal
 from poolctl.config import Session
 from poolctl.ipam.legend import legend_of
-from poolctl.report import advice, exit_code, warn
+from poolctl.report import advice, document, exit_code, warn
 from poolmgr.core.atlas import Plot
 from poolmgr.drawing import Map, map_of
 
@@ -59,7 +58,7 @@ def drawn(found: Map, form: str, now: datetime) -> str:
 
         return html(found, legend, now)
     if form == "json":
-        return json.dumps(_json(found), indent=2)
+        return document(_json(found), "json")
     from poolctl.ipam.map_text import text
 
     return text(found, legend)

@@ -9,7 +9,6 @@ Rules:
    cell, which is known in the end only, so that rows wait in a file.
 """
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from tempfile import SpooledTemporaryFile
@@ -18,9 +17,9 @@ from typing import Any
 
 import click
 
-from poolctl.report import printable
+from poolctl.report import document, printable
 
-TABLE, JSON, YAML = OUTPUTS = ("table", "json", "yaml")
+TABLE, JSON, YAML = ("table", "json", "yaml")
 
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 _LINES_AT_ONCE = 1000
@@ -28,14 +27,8 @@ _LINES_AT_ONCE = 1000
 
 def show_document(value: Mapping[str, Any], output: str) -> None:
     """Write a document to stdout, as JSON or as YAML that may follow another document."""
-    if output == JSON:
-        click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
-        return
-    import yaml  # JSON needs none of it
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(value, Dumper=dumper, sort_keys=False, explicit_start=True)
-    click.echo(text, nl=False)
+    begin = "" if output == JSON else "---\n"
+    click.echo(begin + document(value, output))
 
 
 class Table:

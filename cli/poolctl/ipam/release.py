@@ -1,8 +1,11 @@
 """
 `poolctl ipam release`: give addresses back that nobody else does.
 
-Rule: an address is released only from who was seen to hold it. Whoever takes it meanwhile keeps
-it, and that is said.
+Rules:
+
+1. An address is released only from who was seen to hold it. Whoever takes it meanwhile keeps
+   it, and that is said.
+2. Its holder is fenced as by a DEL: an ADD of his that is still under way gets nothing more.
 """
 
 from collections.abc import Sequence
@@ -12,13 +15,14 @@ from poolctl.config import Session
 from poolctl.report import REFUSED, complain, say
 from poolctl.terminal import confirmed, progress
 from poolmgr.cidr import IPAddress
+from poolmgr.core.block import Attribute
 from poolmgr.core.live import Entry
 from poolmgr.core.outcome import Owner
 from poolmgr.core.request import HeldBy, OwnerOf, Release, ReleaseIPs
 from poolmgr.errors import CommitUnknownError, RefusedError
 from poolmgr.ipam import IPAM
 
-_SHOWN = ("node", "namespace", "pod", "identity", "network", "interface", "type")
+_SHOWN = ("namespace", "pod", "identity", "network", "interface", "type", "node")
 _NAMED = 5
 _AT_ONCE = 256
 """Addresses that are asked for at once; the library splits them into transactions."""
@@ -93,7 +97,7 @@ def _release(session: Session, ipam: IPAM, owner: Owner) -> int:
     seen = Release(
         address=owner.address, handle=owner.handle, sequence_number=owner.sequence_number
     )
-    done = ipam.release_ips(ReleaseIPs(releases=(seen,)), timeout_s=session.left_s)
+    done = ipam.release_ips(ReleaseIPs(releases=(seen,), fence=True), timeout_s=session.left_s)
     for address in done.released:
         say(f"{address} released, was {whose(owner)}")
     for address in done.unallocated:
@@ -160,7 +164,7 @@ def release_all(session: Session, releases: Sequence[Release], tally: Tally) -> 
 def _release_part(
     session: Session, ipam: IPAM, part: tuple[Release, ...], tally: Tally
 ) -> None:
-    done = ipam.release_ips(ReleaseIPs(releases=part), timeout_s=session.left_s)
+    done = ipam.release_ips(ReleaseIPs(releases=part, fence=True), timeout_s=session.left_s)
     tally.released += len(done.released)
     tally.gone += len(done.unallocated)
     settled = {*done.released, *done.unallocated}
@@ -176,7 +180,7 @@ def _release_one(session: Session, ipam: IPAM, seen: Release, tally: Tally) -> N
     except RefusedError:  # Nobody; a release by number would call it a stranger's.
         tally.gone += 1
         return
-    done = ipam.release_ips(ReleaseIPs(releases=(seen,)), timeout_s=session.left_s)
+    done = ipam.release_ips(ReleaseIPs(releases=(seen,), fence=True), timeout_s=session.left_s)
     tally.released += len(done.released)
     tally.gone += len(done.unallocated)
     tally.refused += len(done.errors)
@@ -184,10 +188,15 @@ def _release_one(session: Session, ipam: IPAM, seen: Release, tally: Tally) -> N
         complain(f"{error}; it is kept")
 
 
-def whose(owner: Owner | Entry) -> str:
+def whose(owner: Owner | Entry | Attribute) -> str:
     """Say who holds an address."""
-    facts = [f"{key} {owner.attributes[key]}" for key in _SHOWN if owner.attributes.get(key)]
-    held = f"of handle {owner.handle}" if owner.handle else "of no handle"
+    match owner:
+        case Attribute():
+            handle, stored = owner.owner, owner.secondary
+        case _:
+            handle, stored = owner.handle, owner.attributes
+    facts = [f"{key} {stored[key]}" for key in _SHOWN if stored.get(key)]
+    held = f"of handle {handle}" if handle else "of no handle"
     return f"{held} ({', '.join(facts)})" if facts else held
 
 

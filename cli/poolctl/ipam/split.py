@@ -10,6 +10,8 @@ from poolctl.terminal import confirmed
 from poolmgr.api import IPPool
 from poolmgr.api.meta import new_uid, timestamp
 from poolmgr.cidr import IPNetwork
+from poolmgr.copies.marker import BEING_WRITTEN, HOW_TO_END
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.records import decode_resource, resource_key, resource_range
 from poolmgr.core.split import Keep, is_link_kept, split
 from poolmgr.core.txn import EPOCH_KEY, Conflict, Fetch, Reading, Txn
@@ -109,8 +111,9 @@ def _transaction(reading: Reading, pool: IPPool, parts: tuple[IPPool, ...]) -> T
     if epoch is None:
         puts[EPOCH_KEY] = secrets.token_hex(16).encode()
     txn = Txn(
-        # Whoever changed or deleted the pool since we looked shall not be overwritten.
-        expect={old: int(pool.metadata.resource_version)},
+        # Whoever changed or deleted the pool since we looked shall not be overwritten, and no
+        # pool may come while a copy of the datastore is written.
+        expect={old: int(pool.metadata.resource_version), MARKER_KEY: 0},
         # A pool that is new since then may overlap a part, or have its name.
         unchanged={_POOLS: reading.revision},
         epoch=epoch.value if epoch else None,
@@ -144,6 +147,8 @@ def _agreed(session: Session, wish: Wish, pool: IPPool, part: IPPool) -> bool:
 
 def _commit(session: Session, txn: Txn) -> None:
     result = session.store.commit(txn, timeout_s=session.left_s)
+    if isinstance(result, Conflict) and result.current.found[MARKER_KEY]:
+        raise RefusedError(f"{BEING_WRITTEN}; nothing was written; {HOW_TO_END}")
     if isinstance(result, Conflict):
         raise RefusedError(
             "somebody else changed a pool at the same time; nothing was written, look and "

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from poolctl.config import Session
+from poolctl.options import bin_dirs_option, conf_dir_option, output_option
 from poolctl.report import say
 
 
@@ -86,7 +87,8 @@ def register(
 
 
 def _kubernetes_labels(session: Session, kubeconfig: str, node: str) -> Mapping[str, str]:
-    from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+    from poolmgr.kube.access import TIMEOUT_S, Access
+    from poolmgr.kube.client import Kubernetes
     from poolmgr.nodes import kubernetes_labels
 
     timeout_s = min(TIMEOUT_S, session.left_s)
@@ -163,34 +165,10 @@ def gc(
     collect(session, conf, cache_dir=cache_dir, after_reboot=after_reboot, dry_run=dry_run)
 
 
-_conf_dir = click.option(
-    "--conf-dir",
-    default="/etc/cni/net.d",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where the runtime reads network configurations.",
-)
-_bin_dirs = click.option(
-    "--bin-dir",
-    "bin_dirs",
-    multiple=True,
-    default=["/opt/cni/bin"],
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Where it looks for plugins. May repeat.",
-)
-
-
 @node.command()
-@_conf_dir
-@_bin_dirs
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@conf_dir_option
+@bin_dirs_option
+@output_option
 @click.pass_obj
 def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output: str) -> int:
     """
@@ -221,8 +199,8 @@ def status(session: Session, conf_dir: Path, bin_dirs: tuple[Path, ...], output:
     metavar="FILE",
     help="The archive to write, a .tar.gz; by default one named after host and time.",
 )
-@_conf_dir
-@_bin_dirs
+@conf_dir_option
+@bin_dirs_option
 @click.pass_context
 def diags(
     context: click.Context, file: Path | None, conf_dir: Path, bin_dirs: tuple[Path, ...]

@@ -10,18 +10,18 @@ Rules:
 from dataclasses import dataclass
 
 from poolctl.config import Session
+from poolctl.ipam.release import whose
 from poolctl.node.hosts import check_known, warn_of
 from poolctl.report import REFUSED, complain, remark, say
 from poolctl.terminal import confirmed, progress
-from poolmgr.cidr import IPNetwork, address_at
-from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, Attribute
+from poolmgr.cidr import IPNetwork
+from poolmgr.core.block import WINDOWS_RESERVED_HANDLE
+from poolmgr.core.live import entries
 from poolmgr.core.outline import Outline
 from poolmgr.core.request import ReleaseAffinities
 from poolmgr.core.tenancy import cooling, host_of
 from poolmgr.fleet import Fleet
 from poolmgr.ipam import IPAM
-
-_SHOWN = ("namespace", "pod", "identity", "network", "interface", "type", "node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,25 +114,11 @@ def _tell_kept(name: str, kept: list[_Kept]) -> int:
 
 
 def _held(block: Outline) -> list[str]:
-    owners = [
-        Attribute(handle=handle, secondary=stored or {})
-        for handle, stored in zip(block.handles, block.secondary, strict=True)
-    ]
     return [
-        f"{address_at(block.cidr, ordinal)} {whose(owners[index])}"
-        for ordinal, index in enumerate(block.allocations)
-        if index is not None
-        and not block.released[index]
-        and (owners[index].owner or "").lower() != WINDOWS_RESERVED_HANDLE
+        f"{each.address} {whose(each)}"
+        for each in entries(block)
+        if not each.cooling and (each.handle or "").lower() != WINDOWS_RESERVED_HANDLE
     ]
-
-
-def whose(owner: Attribute) -> str:
-    """Say who has an address."""
-    stored = owner.secondary
-    facts = ", ".join(f"{key} {stored[key]}" for key in _SHOWN if stored.get(key))
-    held = f"of handle {owner.owner}" if owner.owner else "of no handle"
-    return f"{held} ({facts})" if facts else held
 
 
 def _count(number: int, what: str, plural: str = "s") -> str:

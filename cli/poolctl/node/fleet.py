@@ -3,10 +3,9 @@
 import click
 
 from poolctl.config import Session
+from poolctl.options import dry_run_option, output_option, yes_option
 
 _NAME = click.argument("name")
-_YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 
 
 @click.command("list")
@@ -39,13 +38,7 @@ def list_(session: Session, output: str) -> int:
 
 @click.command()
 @_NAME
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json", "yaml"]),
-    default="table",
-    show_default=True,
-)
+@output_option
 @click.pass_obj
 def show(session: Session, name: str, output: str) -> int:
     """
@@ -63,8 +56,8 @@ def show(session: Session, name: str, output: str) -> int:
 
 @click.command()
 @_NAME
-@_DRY_RUN
-@_YES
+@dry_run_option
+@yes_option
 @click.pass_obj
 def drain(session: Session, name: str, dry_run: bool, yes: bool) -> int:
     """
@@ -87,8 +80,8 @@ def drain(session: Session, name: str, dry_run: bool, yes: bool) -> int:
 
 @click.command()
 @_NAME
-@_DRY_RUN
-@_YES
+@dry_run_option
+@yes_option
 @click.option("--force", is_flag=True, help="Do not look whether the node is alive.")
 @click.option(
     "--kubeconfig", metavar="FILE", help="Refuse if Kubernetes still has a node of this name."

@@ -1,17 +1,15 @@
 """`poolctl node list` and `show`: what every node has, or one of them."""
 
-import json
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import click
-import yaml
 from tabulate import tabulate
 
 from poolctl.config import Session
-from poolctl.report import advice, exit_code, printable, say, warn
+from poolctl.report import advice, document, exit_code, printable, say, warn
 from poolctl.terminal import progress
 from poolmgr.api import Node
 from poolmgr.cidr import address_at
@@ -60,7 +58,7 @@ def list_nodes(session: Session, output: str) -> int:
             {"name": name, **_facts(each), "addresses": _texts(addresses.get(name, {}))}
             for name, each in nodes.items()
         ]
-        _dump({"revision": fleet.revision, "nodes": items}, output)
+        click.echo(document({"revision": fleet.revision, "nodes": items}, output))
     else:
         columns = _TABLE if output == "table" else _WIDE
         rows = [
@@ -143,7 +141,7 @@ def show_node(session: Session, name: str, output: str) -> int:
     if output == "table":
         _show(value, details.borrowed)
     else:
-        _dump(value, output)
+        click.echo(document(value, output))
     return warn_of(fleet, session)
 
 
@@ -263,10 +261,3 @@ def _table(rows: list[list[str]], columns: tuple[str, ...], left: Container[str]
         colalign=align if rows else None,
     )
     click.echo(text)
-
-
-def _dump(value: Any, output: str) -> None:
-    if output == "json":
-        click.echo(json.dumps(value, indent=2))
-    else:
-        click.echo(yaml.safe_dump(value, sort_keys=False).rstrip())

@@ -9,9 +9,9 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 
+from poolctl.files import new_file
 from poolmgr.errors import InvalidRequestError
 
 NAME = "poolmgr-ipam"
@@ -126,22 +126,9 @@ def _first_line(python: str, flags: str) -> str:
 def _write(path: Path, text: str) -> Path:
     """Write an executable file: complete and on disk before it has its name."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                os.fchmod(file.fileno(), 0o755)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).rename(path)
-        except BaseException:
-            Path(temporary).unlink()
-            raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        with new_file(path) as file:
+            file.write(text.encode())
+            os.fchmod(file.fileno(), 0o755)
     except OSError as err:
         raise InvalidRequestError(f"{path} cannot be written: {err.strerror}") from err
     return path

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from poolctl.config import Session
-from poolctl.node.drain import whose
+from poolctl.ipam.release import whose
 from poolctl.node.hosts import check_known, warn_of
 from poolctl.report import REFUSED, complain, say, warn
 from poolctl.terminal import confirmed, progress
@@ -102,7 +102,8 @@ def _check_dead(
     session: Session, name: str, usages: Sequence[Usage], kubeconfig: str | None
 ) -> None:
     if kubeconfig is not None:
-        from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+        from poolmgr.kube.access import TIMEOUT_S, Access
+        from poolmgr.kube.client import Kubernetes
 
         timeout_s = min(TIMEOUT_S, session.left_s)
         kubernetes = Kubernetes(Access(kubeconfig=kubeconfig), timeout_s=timeout_s)
@@ -191,7 +192,7 @@ def _release(
     )
     if not releases:
         return ()
-    done = ipam.release_ips(ReleaseIPs(releases=releases), timeout_s=session.left_s)
+    done = ipam.release_ips(ReleaseIPs(releases=releases, fence=True), timeout_s=session.left_s)
     for address in done.released:
         say(f"{address} released, was {whose(owners[address].owner)}")
     return done.errors

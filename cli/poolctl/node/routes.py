@@ -1,13 +1,12 @@
 """`poolctl node routes`: how a bridge or ptp network reaches other nodes' blocks."""
 
-import json
 from collections.abc import Iterable, Iterator
 
 import click
 
 from poolctl.config import Session
 from poolctl.node.hosts import check_known, warn_of
-from poolctl.report import REFUSED, printable, remark, warn
+from poolctl.report import REFUSED, document, printable, remark, warn
 from poolctl.terminal import progress
 from poolmgr.cidr import IPAddress
 from poolmgr.core.outline import Outline
@@ -45,7 +44,7 @@ def print_routes(session: Session, me: str, output: str) -> int:
         check_known(fleet.census(look=look), me)
     known = [route for route in routes if route.via is not None]
     if output == "json":
-        click.echo(json.dumps(_value(me, fleet.revision, known), indent=2))
+        click.echo(document(_value(me, fleet.revision, known), "json"))
     else:
         for line in _WRITERS[output](known):
             click.echo(line)

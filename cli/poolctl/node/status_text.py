@@ -1,14 +1,11 @@
 """How `poolctl node status` is written: for people, in 80 columns, or as JSON and YAML."""
 
-import json
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from poolctl.node.status import NetworkStatus, Program, Status
-from poolctl.report import printable
+from poolctl.report import document, printable
 from poolmgr.cni.document import POD_ANNOTATIONS
 from poolmgr.cni.runtime import OURS
 
@@ -29,11 +26,7 @@ _ANNOTATIONS = {
 
 def rendered(status: Status, output: str) -> str:
     """Write a status as "table", "json" or "yaml"."""
-    if output == "json":
-        return json.dumps(_value(status), indent=2)
-    if output == "yaml":
-        return str(yaml.safe_dump(_value(status), sort_keys=False)).rstrip()
-    return "\n".join(_lines(status))
+    return "\n".join(_lines(status)) if output == "table" else document(_value(status), output)
 
 
 def _lines(status: Status) -> Iterator[str]:

@@ -22,7 +22,8 @@ from poolmgr.core.records import resource_key
 from poolmgr.core.reservation import AddressSet
 from poolmgr.core.txn import Fetch
 from poolmgr.errors import CorruptStateError
-from poolmgr.kube.client import TIMEOUT_S, Access, Kubernetes
+from poolmgr.kube.access import TIMEOUT_S, Access
+from poolmgr.kube.client import Kubernetes
 
 _BGP = resource_key("bgpconfigurations", "default")
 _FEW = 3

@@ -1,16 +1,15 @@
 """The commands that read and write resources."""
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from poolctl.config import Session
+from poolctl.options import dry_run_option, yes_option
 from poolctl.report import say
 from poolctl.resources.options import (
     as_calicoctl,
-    dry_run_option,
     files,
     kind_named,
     kubeconfig_option,
@@ -205,7 +204,7 @@ def label(
 @click.argument("names", nargs=-1)
 @files(required=False)
 @click.option("-s", "--skip-not-exists", is_flag=True, help="Absent ones are no error.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @dry_run_option
 @click.pass_obj
 def delete(

@@ -41,7 +41,6 @@ as_calicoctl = _all(
 )
 """What scripts that were written for calicoctl say."""
 
-dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 kubeconfig_option = click.option(
     "--kubeconfig",
     metavar="FILE",

@@ -4,12 +4,13 @@ What a change of a resource would write, or why the present state does not allow
 Rules:
 
 1. Nothing is written here, so that a command can plan all its changes before it makes any.
-2. New pools must not overlap with stored ones, nor with each other.
+2. New pools must not overlap with stored ones, nor with each other, nor with blocks of another
+   size.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poolctl.config import Session
 from poolctl.report import REFUSED, complain, warn
@@ -48,12 +49,19 @@ class Change:
         verb: A word for what it does.
         after: What is stored afterwards; None = nothing needs to be written.
         revision: Of what it takes the place of; 0 = it must not exist.
+        absent: Keys that must not come to be before.
     """
 
     target: Target
     verb: str
     after: Resource | None = None
     revision: int = 0
+    absent: frozenset[str] = frozenset()
+
+    @property
+    def compares(self) -> int:
+        """How many compares it takes."""
+        return 1 + len(self.absent)
 
     @property
     def new_pool(self) -> IPPool | None:
@@ -113,14 +121,18 @@ class Planner:
         return target, self._state.stored(target)
 
     def _created(self, target: Target, resource: Resource) -> Change:
-        if isinstance(resource, IPPool):
-            check_overlap(resource, [*self._state.all_pools(), *self._new_pools])
-            self._check_blocks(resource)
-            check_annotations(resource)
-            self._new_pools.append(resource)
         _warn_of_no_effect(resource)
         after = resource.created(uid=new_uid(), now=timestamp(time.time_ns()))
-        return Change(target=target, verb=CREATED, after=after)
+        change = Change(target=target, verb=CREATED, after=after)
+        if not isinstance(resource, IPPool):
+            return change
+        check_overlap(resource, [*self._state.all_pools(), *self._new_pools])
+        self._check_blocks(resource)
+        check_annotations(resource)
+        self._new_pools.append(resource)
+        # A block of a pool that was here before may still be written, by an ADD under way.
+        # (Of one inside the new pool etcd could only say that something near it has changed.)
+        return replace(change, absent=_keys_around(resource.spec.cidr))
 
     def _updated(self, target: Target, stored: Resource, resource: Resource) -> Change:
         check_version(self._state, target, resource.metadata.resource_version)
@@ -142,9 +154,8 @@ class Planner:
 
     def _blocks_near(self, cidr: IPNetwork) -> Iterator[IPNetwork]:
         """Find the blocks that contain `cidr`, and those inside it, perhaps among others."""
-        shorter = (size for size in BLOCK_SIZES[cidr.version] if size < cidr.prefixlen)
-        around = {block_key(network(cidr.network_address, size)) for size in shorter}
-        fetch, timeout_s = Fetch(keys=frozenset(around)), self._session.left_s
+        around, timeout_s = _keys_around(cidr), self._session.left_s
+        fetch = Fetch(keys=around)
         if around:
             reading = self._session.store.read(fetch, timeout_s=timeout_s)
             keys = [key for key, found in reading.found.items() if found]
@@ -154,6 +165,12 @@ class Planner:
         )
         for page in within:
             yield from filter(None, (block_of_key(key) for key, _ in page.items))
+
+
+def _keys_around(cidr: IPNetwork) -> frozenset[str]:
+    """Return the keys of the blocks that would contain `cidr`."""
+    shorter = (size for size in BLOCK_SIZES[cidr.version] if size < cidr.prefixlen)
+    return frozenset(block_key(network(cidr.network_address, size)) for size in shorter)
 
 
 def validated(resources: Sequence[Resource]) -> int:

@@ -9,7 +9,9 @@ Rules:
    error, not tried again: whoever asked should look at what changed.
 3. New pools compare the range of all pools, so that two created at the same time cannot
    overlap.
-4. The first change makes the cluster's identity and the epoch in the same transaction.
+4. Nothing is written while a copy of the datastore is: pools that come before the copy is
+   complete would let addresses be assigned on half of it.
+5. The first change makes the cluster's identity and the epoch in the same transaction.
 """
 
 import secrets
@@ -22,10 +24,12 @@ from poolctl.resources.plans import Change
 from poolctl.resources.state import CLUSTER, POOLS, State, Target
 from poolmgr.api.clusterinformation import new_cluster
 from poolmgr.api.meta import timestamp
+from poolmgr.copies.marker import BEING_WRITTEN, HOW_TO_END
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.txn import EPOCH_KEY, Committed, Conflict, Txn
 from poolmgr.errors import RefusedError
 
-_MOST, _MOST_BYTES = 100, 1024 * 1024  # resources in a transaction: below what etcd takes
+_MOST, _MOST_BYTES = 100, 1024 * 1024  # compares in a transaction: below what etcd takes
 _FEW = 5  # names in a message
 
 
@@ -56,11 +60,12 @@ class Writer:
             return
         # Whoever changed or created one of them since we looked shall not be overwritten.
         expect = {c.target.key: c.revision for c in changes if c.after is not None}
+        expect |= {key: 0 for c in changes for key in c.absent}
         self.commit(Txn(expect=expect, puts=puts))
 
     def commit(self, txn: Txn) -> Committed:
         """Commit, and with the first put what every datastore needs; raises as `write`."""
-        expect, puts = dict(txn.expect), dict(txn.puts)
+        expect, puts = {**txn.expect, MARKER_KEY: 0}, dict(txn.puts)
         if puts and not self._has_cluster:
             # Two first changes must not give the cluster two identities.
             expect[CLUSTER] = 0
@@ -82,9 +87,11 @@ class Writer:
 def _conflict(txn: Txn, conflict: Conflict) -> str:
     """Say who was overtaken."""
     found = conflict.current.found
+    if found[MARKER_KEY]:
+        return f"{BEING_WRITTEN}; nothing was written; {HOW_TO_END}"
     now = {key: stored.mod_revision if stored else 0 for key, stored in found.items()}
     names = [key.rpartition("/")[2] for key, was in txn.expect.items() if now.get(key) != was]
-    which = f"{', '.join(names[:_FEW])} was changed" if names and len(txn.expect) > 1 else ""
+    which = f"{', '.join(names[:_FEW])} was changed" if names and len(txn.expect) > 2 else ""
     return (
         f"somebody else changed it, or what it depends on, at the same time"
         f"{f' ({which})' if which else ''}; nothing was written, look and try again"
@@ -94,13 +101,14 @@ def _conflict(txn: Txn, conflict: Conflict) -> str:
 def batches(changes: Sequence[Change]) -> Iterator[list[Change]]:
     """Cut changes into what one transaction takes."""
     batch: list[Change] = []
-    size = 0
+    compares = size = 0
     for change in changes:
         more = len(change.after.to_stored()) if change.after is not None else 0
-        if batch and (len(batch) == _MOST or size + more > _MOST_BYTES):
+        if batch and (compares + change.compares > _MOST or size + more > _MOST_BYTES):
             yield batch
-            batch, size = [], 0
+            batch, compares, size = [], 0, 0
         batch.append(change)
+        compares += change.compares
         size += more
     if batch:
         yield batch

@@ -139,7 +139,7 @@ def test_every_address_is_told_when_asked_for(check, memory):
     result = check("--show-all-ips")
 
     assert (
-        f"{address} assigned; of handle net-a.c1 (node node-a, network net-a, interface eth0)"
+        f"{address} assigned; of handle net-a.c1 (network net-a, interface eth0, node node-a)"
         == result.stdout.splitlines()[0]
     )
 

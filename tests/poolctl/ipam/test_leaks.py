@@ -320,7 +320,7 @@ def test_in_a_script_it_must_be_confirmed_and_a_dry_run_need_not(reports):
     assert (USAGE, "") == (unconfirmed.exit_code, unconfirmed.stdout)
     assert 0 == dry.exit_code
     assert [
-        f"{address} leaked, of handle net-a.c1 (node node-a, network net-a, interface eth0)",
+        f"{address} leaked, of handle net-a.c1 (network net-a, interface eth0, node node-a)",
         "handle o would be deleted, if it is as it was",
         "addresses: 1 would be released, 0 not assigned any more, 0 belong to somebody else "
         "by now",

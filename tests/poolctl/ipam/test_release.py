@@ -8,7 +8,16 @@ from poolctl.config import Session
 from poolctl.ipam import release
 from poolctl.report import REFUSED, USAGE
 from poolmgr.cidr import parse_address
-from poolmgr.core.request import AssignIP, AutoAssign, OwnerOf, Release, ReleaseIPs, Sticky
+from poolmgr.core.records import decode_session, session_key
+from poolmgr.core.request import (
+    AssignIP,
+    Attachment,
+    AutoAssign,
+    OwnerOf,
+    Release,
+    ReleaseIPs,
+    Sticky,
+)
 from poolmgr.errors import CommitUnknownError
 from poolmgr.ipam import IPAM
 from poolmgr.store.memory import MemoryStore
@@ -45,7 +54,7 @@ def test_an_address_is_released_and_its_owner_told(run, store):
 
     assert (0, "") == (result.returncode, result.stderr)
     assert (
-        f"{address} released, was of handle net-a.c1 (node node-a, network net-a, interface eth0)\n"
+        f"{address} released, was of handle net-a.c1 (network net-a, interface eth0, node node-a)\n"
     ) == result.stdout
     assert not any(key.startswith("/calico/ipam/v2/handle/") for key in stored(store))
     assert [] == list(Audit(store))
@@ -108,7 +117,7 @@ def test_a_wrong_call_is_refused(at_memory, args, message):
     assert message in result.stderr
 
 
-PLACE = "node node-a, network net-a, interface eth0"
+PLACE = "network net-a, interface eth0, node node-a"
 
 
 def test_what_a_handle_holds_is_released_and_counted(run, store):
@@ -172,7 +181,12 @@ def test_at_a_terminal_the_addresses_of_a_handle_are_shown(
 ):
     address, asked = attach(memory, "c1"), []
     at_terminal(lambda _: False, address)
-    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text) or yes)
+
+    def answer(text, **_):
+        asked.append(text)
+        return yes
+
+    monkeypatch.setattr("click.confirm", answer)
     session = Session(None, None, 30)
     session.store = memory
 
@@ -220,7 +234,7 @@ def test_at_a_terminal_the_owner_is_shown_and_no_means_no(memory, at_terminal, y
 
     assert status == code
     assert [
-        f"Release {address}, of handle net-a.c1 (node node-a, network net-a, interface eth0)?"
+        f"Release {address}, of handle net-a.c1 (network net-a, interface eth0, node node-a)?"
     ] == asked
     assert yes != (before == stored(memory))
 
@@ -252,3 +266,23 @@ def test_who_released_it_meanwhile_is_told(memory, at_terminal, capsys):
 
     assert REFUSED == code
     assert f"poolctl: error: address {address} " in capsys.readouterr().err
+
+
+def test_an_add_that_is_still_under_way_gets_nothing_after_the_release(run, store):
+    address = attach(store, "c1")
+    before = stored(store).get(session_key("node-a"))
+
+    result = run("--ip", address, "--yes")
+
+    fence = decode_session("", stored(store)[session_key("node-a")])
+    digest = Attachment(network="net-a", container="c1", interface="eth0").digest
+    assert (0, None) == (result.returncode, before)
+    assert (f"{digest}@1",) == fence.deleted
+
+
+def test_an_add_for_a_handle_that_was_released_gets_nothing_either(run, store):
+    attach(store, "c1")
+
+    run("--handle", "net-a.c1", "--yes")
+
+    assert 1 == decode_session("", stored(store)[session_key("node-a")]).n

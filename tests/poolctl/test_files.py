@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from poolctl.datastore.files import existing_file, new_file
+from poolctl.files import existing_file, new_file
 from poolmgr.errors import InvalidRequestError
 
 
