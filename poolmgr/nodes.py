@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from poolmgr.api import Node
 from poolmgr.api.meta import ObjectMeta, new_uid, timestamp
-from poolmgr.core.records import decode_resource, resource_key
-from poolmgr.core.txn import EPOCH_KEY, Conflict, Fetch, KeyValue, Txn
-from poolmgr.errors import ContentionError, InvalidRequestError
+from poolmgr.core.records import affinity_range, decode_resource, resource_key, session_key
+from poolmgr.core.txn import EPOCH_KEY, Conflict, Fetch, KeyValue, Range, Txn
+from poolmgr.errors import ContentionError, InvalidRequestError, RefusedError
 from poolmgr.kube.client import Kubernetes
 from poolmgr.store.port import Store
 
@@ -56,17 +56,20 @@ def label_node(store: Store, name: str, labels: Mapping[str, str], timeout_s: fl
     return True
 
 
-def delete_node(store: Store, name: str, timeout_s: float) -> bool:
+def delete_node(store: Store, name: str, timeout_s: float, *, since: int) -> bool:
     """
-    Delete the Node resource.
+    Delete the Node resource of a node that is gone.
 
     Args:
         timeout_s: For all that is asked of the store.
+        since: Revision as of which the node was seen to have nothing; it must have claimed no
+            block since then, nor deleted an attachment.
 
     Returns:
         Whether there was one.
 
     Raises:
+        RefusedError: The node is back; not deleted.
         ContentionError: Somebody else changed the resource at the same time; not deleted.
         CommitUnknownError: It may be deleted; asking again is safe.
         StoreError: See its kinds.
@@ -76,17 +79,27 @@ def delete_node(store: Store, name: str, timeout_s: float) -> bool:
     fetch = Fetch(keys=frozenset({key, EPOCH_KEY}))
     found = store.read(fetch, timeout_s=_left_s(deadline)).found
     stored, epoch = found[key], found[EPOCH_KEY]
-    if stored is None:
-        return False
+    session = session_key(name)
+    signs = [
+        *(affinity_range(name, family) for family in (4, 6)),
+        Range(start=session, end=f"{session}\0"),
+    ]
     txn = Txn(
         # Who changes it meanwhile may have brought the node back.
-        expect={key: stored.mod_revision},
+        expect={key: stored.mod_revision if stored else 0},
+        unchanged=dict.fromkeys(signs, since),
         epoch=epoch.value if epoch else None,
-        deletes=frozenset({key}),
+        deletes=frozenset({key} if stored else ()),
     )
     result = store.commit(txn, timeout_s=_left_s(deadline))
     if not isinstance(result, Conflict):
-        return True
+        return stored is not None
+    pages = result.current.ranges.values()
+    if any(found.mod_revision > since for page in pages for _, found in page.items):
+        raise RefusedError(
+            f"node/{name} came back while it was removed; stop what runs there, and run the "
+            "command again"
+        )
     if result.current.found[key] is not None:
         raise ContentionError(f"node/{name} was changed by somebody else at the same time")
     return False

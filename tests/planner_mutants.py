@@ -240,7 +240,7 @@ BLOCKS = (
         "reclaimed-blindly",
         EXISTING,
         "draft.delete(theirs)  # and if it is absent, it must not come back meanwhile",
-        P9,
+        "tests/core/test_existing.py::test_an_empty_block_of_another_host_is_taken_over_before_any_is_borrowed_from",
     ),
     Mutant(
         name="reclaimed-in-use",

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from poolmgr.api import Node
-from poolmgr.core.records import resource_key
-from poolmgr.core.txn import EPOCH_KEY
+from poolmgr.cidr import parse_network
+from poolmgr.core.records import affinity_key, resource_key, session_key
+from poolmgr.core.txn import EPOCH_KEY, Fetch
 from poolmgr.errors import (
     ContentionError,
     CorruptStateError,
     InvalidRequestError,
     KubernetesError,
+    RefusedError,
 )
 from poolmgr.kube.access import Access
 from poolmgr.kube.client import Kubernetes
@@ -204,7 +206,9 @@ def test_a_stored_node_that_cannot_be_read_is_left_alone(store, raw, kubernetes)
 def test_a_resource_is_deleted_once(store, raw):
     raw.put(KEY, json.dumps(STORED))
 
-    first, second = delete_node(store, "node-a", 5), delete_node(store, "node-a", 5)
+    since = now(store)
+
+    first, second = (delete_node(store, "node-a", 5, since=since) for _ in range(2))
 
     assert (True, False, None) == (first, second, raw.get(KEY))
 
@@ -214,7 +218,7 @@ def test_a_resource_that_somebody_changes_is_not_deleted(store, raw):
     changed = Overtaken(store, lambda: raw.put(KEY, json.dumps(STORED)))
 
     with pytest.raises(ContentionError, match="node/node-a was changed by somebody else"):
-        delete_node(changed, "node-a", 5)
+        delete_node(changed, "node-a", 5, since=now(store))
 
     assert raw.get(KEY) is not None
 
@@ -222,4 +226,43 @@ def test_a_resource_that_somebody_changes_is_not_deleted(store, raw):
 def test_a_resource_that_somebody_else_deletes_is_gone(store, raw):
     raw.put(KEY, json.dumps(STORED))
 
-    assert delete_node(Overtaken(store, lambda: raw.delete(KEY)), "node-a", 5) is False
+    rival = Overtaken(store, lambda: raw.delete(KEY))
+
+    assert delete_node(rival, "node-a", 5, since=now(store)) is False
+
+
+def now(store) -> int:
+    return store.read(Fetch(keys=frozenset({KEY}))).revision
+
+
+@pytest.mark.parametrize("has_resource", [True, False])
+@pytest.mark.parametrize(
+    "sign",
+    [
+        affinity_key("node-a", parse_network("10.0.0.0/26")),
+        affinity_key("node-a", parse_network("fd00::/122")),
+        session_key("node-a"),
+    ],
+)
+def test_a_node_that_came_back_since_it_was_looked_at_is_not_deleted(
+    store, raw, sign, has_resource
+):
+    if has_resource:
+        raw.put(KEY, json.dumps(STORED))
+    since, before = now(store), raw.get(KEY)
+    raw.put(sign, "{}")
+
+    with pytest.raises(RefusedError, match="node/node-a came back while it was removed"):
+        delete_node(store, "node-a", 5, since=since)
+
+    assert before == raw.get(KEY)
+
+
+def test_what_other_nodes_do_meanwhile_does_not_keep_a_node(store, raw):
+    raw.put(KEY, json.dumps(STORED))
+    since = now(store)
+    raw.put(affinity_key("node-ab", parse_network("10.0.0.0/26")), "{}")
+    raw.put(session_key("node-ab"), "{}")
+
+    assert delete_node(store, "node-a", 5, since=since)
+    assert raw.get(KEY) is None

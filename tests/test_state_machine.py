@@ -167,19 +167,16 @@ class Machine(RuleBasedStateMachine):
         some=st.sets(handles | st.just(NOBODY), min_size=1),
         kept=st.integers(0, 3),
         numbers=booleans,
-        fence=booleans,
         steps=steps,
     )
-    def release_ips(
-        self, some: set[str], kept: int, steps: int, *, numbers: bool, fence: bool
-    ) -> None:
+    def release_ips(self, some: set[str], kept: int, steps: int, *, numbers: bool) -> None:
         chosen = {
             handle: sorted(self.rivals.promises[handle].sure, key=str)[kept:]
             for handle in sorted(some)
             if self.rivals.is_free(handle)
         }
         if any(chosen.values()):
-            self._start(self.rivals.release_ips(chosen, numbers=numbers, fence=fence), steps)
+            self._start(self.rivals.release_ips(chosen, numbers=numbers), steps)
 
     @rule(owner=attachments | handles, steps=steps)
     def release_anothers(self, owner: Owner, steps: int) -> None:

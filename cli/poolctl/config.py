@@ -5,6 +5,7 @@ import copy
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,20 @@ _VARIABLES = ("CALICO_ETCD_ENDPOINTS", "ETCD_ENDPOINTS")
 _STEP_S, _SCAN_S = 30.0, 3600.0
 
 
+@dataclass(slots=True)
+class Record:
+    """
+    What a run has done so far.
+
+    Attributes:
+        began: A write was sent: whatever ends the run now, it is no clean failure.
+        untold: Why stdout did not take what was said since; "" = it did.
+    """
+
+    began: bool = False
+    untold: str = ""
+
+
 class Session:
     """
     One run of poolctl.
@@ -32,6 +47,7 @@ class Session:
 
     Attributes:
         etcd: The endpoints in use and who named them, for messages; "" = not known yet.
+        record: What was done, also by the sessions that follow this one.
     """
 
     def __init__(
@@ -53,7 +69,9 @@ class Session:
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._netconf: Mapping[str, str] = {}
         self._followers: list[Session] = []
+        self._store: Store | None = None
         self.etcd = ""
+        self.record = Record()
 
     @property
     def is_endless(self) -> bool:
@@ -90,14 +108,13 @@ class Session:
         if given:
             warn(f"{given} is ignored: the network configuration names the endpoints")
         other = copy.copy(self)
-        for cached in ("store", "settings"):
-            other.__dict__.pop(cached, None)
-        other._netconf, other._followers = netconf, []
+        other.__dict__.pop("settings", None)
+        other._store, other._netconf, other._followers = None, netconf, []
         other._config, other._named_by = None, ""
         self._followers.append(other)
         return other
 
-    @cached_property
+    @property
     def store(self) -> "Store":
         """
         The store; etcd is not asked before the first call on it.
@@ -105,6 +122,18 @@ class Session:
         Raises:
             InvalidRequestError: No usable configuration.
         """
+        if self._store is None:
+            self.store = self._connected()
+        assert self._store is not None
+        return self._store
+
+    @store.setter
+    def store(self, store: "Store") -> None:
+        from poolctl.noted import Noted
+
+        self._store = Noted(store, self.record)
+
+    def _connected(self) -> "Store":
         from poolmgr.store.etcd import EtcdStore
 
         store = EtcdStore(self.settings)
@@ -141,8 +170,8 @@ class Session:
         """Disconnect."""
         for other in self._followers:
             other.close()
-        if "store" in self.__dict__:
-            self.store.close()
+        if self._store is not None:
+            self._store.close()
 
 
 def _check_readable(config: Path) -> None:

@@ -19,7 +19,7 @@ try:
     from poolctl.migrate.commands import migrate
     from poolctl.node.commands import node
     from poolctl.node.fleet import COMMANDS as FLEET
-    from poolctl.report import INTERRUPTED, REFUSED, complain, failed
+    from poolctl.report import INTERRUPTED, REFUSED, complain, failed, interrupted, untold
     from poolctl.resources.commands import COMMANDS as RESOURCES
     from poolmgr import __version__
     from poolmgr.errors import InvalidRequestError, PoolmgrError
@@ -46,6 +46,7 @@ Exit status:
   3  etcd is unavailable or refuses
   4  the outcome of a write is unknown
   5  a check found something wrong
+  130  interrupted; a write that was under way may have happened
 """
 
 
@@ -84,9 +85,14 @@ class _Poolctl(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; its session knows what to advise about an error."""
         try:
-            return super().invoke(ctx)
+            status = super().invoke(ctx)
         except PoolmgrError as error:
-            return failed(error, ctx.obj)
+            status = failed(error, ctx.obj)
+        except (click.Abort, KeyboardInterrupt):
+            if ctx.obj is not None:
+                interrupted(ctx.obj)
+            raise
+        return max(status or 0, untold(ctx.obj))
 
 
 def _endpoints(

@@ -4,6 +4,16 @@ from pathlib import Path
 
 import click
 
+
+def named_file(
+    _context: click.Context, _option: click.Parameter, value: str | tuple[str, ...] | None
+) -> str | tuple[str, ...] | None:
+    """Refuse a file without a name: an empty variable in a script, which must not count as none."""
+    if value == "" or (isinstance(value, tuple) and "" in value):
+        raise click.BadParameter("a file must have a name")
+    return value
+
+
 output_option = click.option(
     "-o",
     "--output",

@@ -71,8 +71,42 @@ def document(value: object, output: str) -> str:
 
 
 def say(line: str) -> None:
-    """Write a line to stdout; what is stored cannot steer a terminal by it."""
-    click.echo(printable(line))
+    """
+    Write a line to stdout; what is stored cannot steer a terminal by it.
+
+    Work that has begun goes on although nobody can be told; `untold` says so in the end.
+
+    Raises:
+        OSError: It cannot be written, and neither was anything else.
+    """
+    try:
+        click.echo(printable(line))
+    except OSError as error:
+        context = click.get_current_context(silent=True)
+        if context is None or not context.find_root().obj.record.began:
+            raise
+        context.find_root().obj.record.untold = error.strerror
+        sys.stdout = io.StringIO()  # It would fail again at each line, and at exit.
+
+
+def untold(session: "Session") -> int:
+    """Complain if stdout did not take all that was said; return the exit status."""
+    if not session.record.untold:
+        return 0
+    complain(
+        f"standard output: {session.record.untold}; the command went on with its work, but "
+        "what it said of it is lost: look at what is stored"
+    )
+    return REFUSED
+
+
+def interrupted(session: "Session") -> None:
+    """Tell who interrupted a command that it may have written."""
+    if session.record.began:
+        remark(
+            "interrupted; what was written until then stays, and a write that was under way "
+            "may have happened: look"
+        )
 
 
 def complain(message: str) -> None:

@@ -88,12 +88,15 @@ for _tag, _pattern in _SCALARS.items():
     )
 
 
-def files(path: str, *, recursive: bool = False) -> Iterator[tuple[str, str]]:
+def files(
+    path: str, *, recursive: bool = False, skip_empty: bool = False
+) -> Iterator[tuple[str, str]]:
     """
     Read a file, or the manifests of a directory in name order.
 
     Args:
         recursive: Look into subdirectories too.
+        skip_empty: A directory without a manifest is fine.
 
     Yields:
         Path and text of each.
@@ -112,7 +115,7 @@ def files(path: str, *, recursive: bool = False) -> Iterator[tuple[str, str]]:
         raise InvalidRequestError(
             f"cannot read {error.filename or path}: {error.strerror or error}"
         ) from error
-    if not manifests:
+    if not manifests and not skip_empty:
         raise InvalidRequestError(
             f"directory {path} holds no file that ends in {', '.join(_SUFFIXES)}"
         )
@@ -120,14 +123,15 @@ def files(path: str, *, recursive: bool = False) -> Iterator[tuple[str, str]]:
 
 def check_file(path: str) -> None:
     """
-    Check that reading `path` will end: it is a file of a sensible size, or a shell's pipe.
+    Check that reading `path` will end: a file of a sensible size, /dev/null, a shell's pipe.
 
     Raises:
         InvalidRequestError: It is something else.
         OSError: Nothing is there, or nobody may look.
     """
     found = os.stat(path)
-    if not (stat.S_ISREG(found.st_mode) or path.startswith(_STREAMS)):
+    ends = stat.S_ISREG(found.st_mode) or os.path.samestat(found, os.stat(os.devnull))
+    if not (ends or path.startswith(_STREAMS)):
         raise InvalidRequestError(f"cannot read {path}: it is not a regular file")
     if found.st_size > MAX_BYTES:
         raise _too_large(path)
@@ -205,17 +209,18 @@ def resource(obj: Mapping[str, Any]) -> Resource:
         InvalidRequestError: Unknown kind or version, or the content is refused.
     """
     kind, version = obj.get("kind"), obj.get("apiVersion")
+    if kind is None:
+        raise InvalidRequestError(f"kind is required: {', '.join(KINDS)}", field="kind")
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise InvalidRequestError(
             f"kind: {shown(kind)} is not known: {', '.join(KINDS)}", field="kind"
         )
     if version != API_VERSION:
-        who = title(cls.kind, obj)
-        raise InvalidRequestError(
-            f"{who}: apiVersion: {shown(version)} is not known: {API_VERSION}",
-            field="apiVersion",
-        )
+        who, why = title(cls.kind, obj), f"apiVersion: {shown(version)} is not known"
+        if version is None:
+            why = "apiVersion is required"
+        raise InvalidRequestError(f"{who}: {why}: {API_VERSION}", field="apiVersion")
     return cls.from_manifest(obj)
 
 
@@ -253,14 +258,25 @@ def _json(text: str) -> Any:
 def _items(document: Mapping[str, Any], origin: str) -> list[Mapping[str, Any]]:
     """Return a List's items, which may leave kind and version to it, or the document."""
     kind = document.get("kind")
-    if not isinstance(kind, str) or not kind.endswith("List"):
+    if not _is_list(document):
         return [document]
-    items = document.get("items") or []
+    items = document.get("items")
+    if items is None:
+        return []
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise InvalidRequestError(f"{origin}: items of {kind}: must be a list of resources")
+    if any(map(_is_list, items)):
+        # With YAML's aliases, a few lines of Lists in Lists could mean millions of resources.
+        why = "a List cannot be in a List, name its items themselves"
+        raise InvalidRequestError(f"{origin}: items of {kind}: {why}")
     implied = (
-        {"kind": kind.removesuffix("List"), "apiVersion": document.get("apiVersion")}
+        {"kind": str(kind).removesuffix("List"), "apiVersion": document.get("apiVersion")}
         if kind != "List"
         else {}
     )
     return [{**implied, **item} for item in items]
+
+
+def _is_list(document: Mapping[str, Any]) -> bool:
+    kind = document.get("kind")
+    return isinstance(kind, str) and kind.endswith("List")

@@ -233,19 +233,16 @@ class Fill:
             raise RefusedError(f"the datastore is not empty: {there}; nothing was written")
 
     def _first(self, seen: Reading, marker_revision: int) -> Txn:
-        epoch, cluster, pools = (
-            seen.found[EPOCH_KEY],
-            seen.found[CLUSTER_KEY],
-            seen.ranges[_pools()],
-        )
+        epoch, cluster = seen.found[EPOCH_KEY], seen.found[CLUSTER_KEY]
         if self._marker.replaces:
             # With the epoch goes the last chance to be given an address.
-            unchanged = {} if pools.more else {_pools(): seen.revision}
+            unchanged = {_pools(): seen.revision}
+            deletes = frozenset(key for key, _ in seen.ranges[_pools()].items)
         else:
             # What came since we looked is not to be mixed with the copy.
-            unchanged = {
-                replace(prefix, limit=1, keys_only=True): seen.revision for prefix in PREFIXES
-            }
+            empty = (replace(prefix, limit=1, keys_only=True) for prefix in PREFIXES)
+            unchanged = dict.fromkeys(empty, seen.revision)
+            deletes = frozenset()
         puts = {MARKER_KEY: self._marker.encode(), EPOCH_KEY: self._new_epoch()}
         puts[CLUSTER_KEY] = self._locked(cluster)
         return Txn(
@@ -255,7 +252,7 @@ class Fill:
             unchanged=unchanged,
             epoch=epoch.value if epoch else None,
             puts=puts,
-            deletes=frozenset(key for key, _ in pools.items),
+            deletes=deletes,
         )
 
     def _locked(self, cluster: KeyValue | None) -> bytes:
@@ -391,7 +388,9 @@ class Fill:
             self._marker = decode_marker(raw)
         if EPOCH_KEY in txn.puts:
             self._epoch = txn.puts[EPOCH_KEY]
-            self._without_pools = revision if txn.unchanged else 0
+            self._without_pools = (
+                revision if len(txn.deletes) < MOST_KEYS else 0
+            )  # or there are more
         return True
 
     def _check_others(self, txn: Txn, now: Reading) -> None:

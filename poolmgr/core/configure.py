@@ -58,17 +58,17 @@ def check(config: IPAMConfig) -> None:
     """
     if not config.strict_affinity and not config.auto_allocate_blocks:
         raise InvalidRequestError(
-            "strict_affinity and auto_allocate_blocks are both false; one of them must be true",
+            "StrictAffinity and AutoAllocateBlocks are both false; one of them must be true",
             field="auto_allocate_blocks",
         )
     if config.max_blocks_per_host > 0 and not config.strict_affinity:
         raise InvalidRequestError(
-            f"maxBlocksPerHost is {config.max_blocks_per_host}, but strict_affinity is false; "
-            "a limit needs strict_affinity: true",
+            f"MaxBlocksPerHost is {config.max_blocks_per_host}, but StrictAffinity is false; "
+            "a limit of blocks needs StrictAffinity",
             field="maxBlocksPerHost",
         )
     if config.cooldown_s < 0:
         raise InvalidRequestError(
-            f"ipCooldownSeconds is {config.cooldown_s}, must be 0 or more",
+            f"IPCooldownSeconds is {config.cooldown_s}, must be 0 or more",
             field="ipCooldownSeconds",
         )

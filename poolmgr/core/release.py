@@ -138,13 +138,13 @@ def plan_release_ips(draft: Draft, request: ReleaseIPs) -> Released | ReleaseIPs
 def _first_owners(
     block: Block, addresses: Iterable[IPAddress], owners: list[Attribute]
 ) -> list[IPAddress]:
-    """Return the addresses that a part has room for, in order, and note their owners."""
+    """Return the first addresses that a part has room for, and note their owners."""
     taken = []
     for address in sorted(addresses, key=_order):
         entry = block.attribute_of(address)
         if entry is not None and entry not in owners:
             if len(owners) == OWNERS:
-                continue
+                break
             owners.append(entry)
         taken.append(address)
     return taken

@@ -83,6 +83,12 @@ def test_keys_become_text():
         ("[1]", "^here: 1 is not a resource"),
         ("kind: List\nitems: 7", "^here: items of List: must be a list"),
         ("kind: List\nitems: [7]", "^here: items of List: must be a list"),
+        ("kind: List\nitems: 0", "^here: items of List: must be a list"),
+        ("kind: List\nitems: ''", "^here: items of List: must be a list"),
+        ("kind: List\nitems: false", "^here: items of List: must be a list"),
+        ("kind: IPPoolList\nitems: {}", "^here: items of IPPoolList: must be a list"),
+        ("kind: List\nitems: [{kind: IPPoolList}]", "items of List: a List cannot be in a List"),
+        ("kind: IPPoolList\nitems: [{kind: List}]", "items of IPPoolList: a List cannot be"),
     ],
 )
 def test_text_that_cannot_be_read_is_refused_in_one_line(text, message):
@@ -99,11 +105,11 @@ def test_text_that_cannot_be_read_is_refused_in_one_line(text, message):
             {"kind": "Unknown", "apiVersion": "projectcalico.org/v3"},
             'kind: "Unknown" is not known',
         ),
-        ({"apiVersion": "projectcalico.org/v3"}, "kind: null is not known"),
+        ({"apiVersion": "projectcalico.org/v3"}, "^kind is required: IPPool, "),
         ({"kind": ["IPPool"]}, r'kind: \["IPPool"\] is not known'),
         (
             {"kind": "IPPool", "metadata": {"name": "p"}},
-            "IPPool p: apiVersion: null is not known",
+            "IPPool p: apiVersion is required: projectcalico.org/v3",
         ),
         ({"kind": "IPPool", "apiVersion": "projectcalico.org/v2"}, "v2.* is not known"),
     ],

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,16 @@ import pytest
 from poolctl.node.install import NAME, install
 from poolmgr.store.etcd import EtcdStore
 from tests.behaviours.calls import Caller
-from tests.behaviours.place import Place
+from tests.behaviours.place import Place, Run
 from tests.support.rawetcd import RawEtcd
 from tests.support.site import Site
 
 ROOT = Path(__file__).resolve().parents[2]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def program(raw, etcd_endpoint: str) -> Run:
-    """`poolctl` as its own process on the private etcd, which is empty at first."""
+@pytest.fixture(scope="session")
+def executable(etcd_endpoint: str) -> Run:
+    """`poolctl` as its own process on the private etcd, whatever that holds."""
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "cli")]),
@@ -42,6 +41,21 @@ def program(raw, etcd_endpoint: str) -> Run:
     return run
 
 
+@pytest.fixture
+def program(raw: RawEtcd, executable: Run) -> Run:
+    """`poolctl` as its own process on the private etcd, which is empty at first."""
+    return executable
+
+
+@pytest.fixture(scope="module")
+def emptied(etcd_endpoint: str) -> Iterator[RawEtcd]:
+    """The private etcd for what is done once for a whole table; empty at first."""
+    other = RawEtcd(etcd_endpoint)
+    other.delete_everything()
+    yield other
+    other.close()
+
+
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The CNI executable as installed."""
@@ -51,9 +65,11 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(store: EtcdStore, raw: RawEtcd, etcd_endpoint: str, plugin: Path) -> Place:
+def place(
+    store: EtcdStore, raw: RawEtcd, etcd_endpoint: str, plugin: Path, program: Run
+) -> Place:
     """The private etcd, which is empty at first, as stories see it."""
-    return Place(store, raw, etcd_endpoint, plugin)
+    return Place(store, raw, etcd_endpoint, plugin, program)
 
 
 @pytest.fixture

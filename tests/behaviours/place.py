@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from poolmgr.ipam import IPAM
 from poolmgr.store.etcd import EtcdStore
 from tests.support.rawetcd import RawEtcd
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 NETWORK = "net1"
 BY_CODE = {row.code: error for error, row in ERRORS.items() if row.code >= 100}
 
@@ -48,10 +49,12 @@ class Answer:
 
 
 class Place:
-    """A real etcd, seen by the library, the CNI executable and another program."""
+    """A real etcd, seen by the library, the executables and another program."""
 
-    def __init__(self, store: EtcdStore, raw: RawEtcd, endpoint: str, program: Path) -> None:
-        self.raw, self.ipam = raw, IPAM(store)
+    def __init__(
+        self, store: EtcdStore, raw: RawEtcd, endpoint: str, program: Path, poolctl: Run
+    ) -> None:
+        self.raw, self.ipam, self.poolctl = raw, IPAM(store), poolctl
         self._endpoint, self._program = endpoint, program
         self._containers = 0
 

@@ -6,6 +6,7 @@ row is told from the beginning of its story to its own last step.
 """
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -209,6 +210,19 @@ class Look:
         return Answer(text=f"{owner.handle} {dict(owner.attributes)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Poolctl:
+    """The executable `poolctl` succeeds; `text` is what it prints."""
+
+    call: str
+    stdin: str = ""
+
+    def do(self, place: Place) -> Answer:
+        done = place.poolctl(*shlex.split(self.call), stdin=self.stdin)
+        assert (0, "") == (done.returncode, done.stderr)
+        return Answer(text=done.stdout)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """
@@ -253,6 +267,12 @@ class Told(Row):
     """A row, and the story up to it."""
 
     story: tuple[Step | Action, ...]
+
+    @property
+    def by_poolctl(self) -> bool:
+        """Tell whether the story needs `poolctl`."""
+        actions = (item.do if isinstance(item, Step) else item for item in self.story)
+        return any(isinstance(action, Poolctl) for action in actions)
 
 
 def told(*story: Step | Action | tuple[Action, ...]) -> tuple[Told, ...]:

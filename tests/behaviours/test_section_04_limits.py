@@ -2,8 +2,8 @@
 
 from poolmgr.errors import BlockLimitError
 from tests.behaviours.row import Row, each
-from tests.behaviours.story import Add, Ask, Step, check, config, pool, told
-from tests.support.poolctl import manifest, on, stored
+from tests.behaviours.story import Add, Ask, Poolctl, Step, check, config, pool, told
+from tests.support.poolctl import manifest
 
 V4, V6 = "192.168.1.0/24", "fd80:24e2:f998:72d6::/120"
 LIMIT = BlockLimitError
@@ -37,7 +37,7 @@ STORIES = (
         ),
     ),
     *told(
-        config(strict_affinity=True, maxBlocksPerHost=2),
+        Poolctl("ipam configure --strictaffinity=true --max-blocks-per-host=2"),
         pool("a", "10.0.0.0/28", 30),
         Step(id="MB-04", do=AT_HOST1, times=8, got={4: 1}, of={"host:host1": 1}),
         Step(id="MB-05", do=AT_HOST1, got={}, short=LIMIT, limit=2, owners={"host:host1": 2}),
@@ -61,7 +61,7 @@ STORIES = (
             limit=2,
             owners=TWO_BLOCKS,
         ),
-        config(strict_affinity=True, maxBlocksPerHost=3),
+        Poolctl("ipam configure --max-blocks-per-host=3"),
         Step(
             id="MB-09",
             do=Ask(host="host1", v4=1, max_blocks=2),
@@ -118,10 +118,9 @@ def test_a_host_owns_no_more_blocks_than_it_may(row, place):
 
 
 @each(REFUSED)
-def test_a_negative_limit_is_refused_in_a_manifest(row, store):
+def test_a_negative_limit_is_refused_in_a_manifest(row, program, raw):
     text = manifest("IPAMConfiguration", "default", {"maxBlocksPerHost": -1})
-    done = on(store)("create", "-f", "-", stdin=text)
+    done = program("create", "-f", "-", stdin=text)
 
-    assert 0 != done.exit_code
-    assert "spec.maxBlocksPerHost: -1 is not allowed" in done.output
-    assert {} == stored(store)
+    assert (1, {}) == (done.returncode, raw.dump())
+    assert "spec.maxBlocksPerHost: -1 is not allowed" in done.stderr

@@ -9,7 +9,8 @@ from poolmgr.cni.result import VERSIONS
 from poolmgr.core.flaws import Flaw
 from poolmgr.errors import NoMatchingPoolError, PoolExhaustedError
 from tests.behaviours.row import Row, each
-from tests.behaviours.story import Add, Delete, Step, check, no_pool, pool, told
+from tests.behaviours.story import Add, Delete, Poolctl, Step, check, no_pool, pool, told
+from tests.support.poolctl import manifest
 
 BASE = (pool("four", "192.168.0.0/16"), pool("six", "fd80:24e2:f998:72d6::/64"))
 FOUR, SIX = "192.168.0.0/16", "fd80:24e2:f998:72d6::/64"
@@ -71,8 +72,8 @@ STORIES = (
     *told(
         *BASE,
         Add(container="c1"),
-        pool("four", FOUR, disabled=True),
-        OTHER,
+        Poolctl("""patch ippool four -p '{"spec": {"disabled": true}}'"""),
+        Poolctl("create -f -", manifest("IPPool", "other", {"cidr": "192.169.1.0/24"})),
         Step(id="CN-10", do=Add(container="c2"), got={4: 1}, within=("192.169.1.0/24",)),
         Step(id="CN-10", do=Add(container="c1"), got={4: 1}, within=(FOUR,), used=2),
     ),

@@ -270,9 +270,7 @@ def test_what_other_nodes_use_of_a_block_is_borrowed(row, program, raw):
 
     result = program("ipam", "show", "--show-borrowed", "-o", "json")
 
-    found = {
-        each["address"]: each["node"] for each in json.loads(result.stdout)["borrowed"]
-    }
+    found = {each["address"]: each["node"] for each in json.loads(result.stdout)["borrowed"]}
     assert row.borrowed == found
 
 

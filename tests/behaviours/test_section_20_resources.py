@@ -3,12 +3,9 @@
 import json
 from dataclasses import dataclass, field
 
-import pytest
-
 from poolmgr.core import records
-from poolmgr.store.memory import MemoryStore
 from tests.behaviours.row import Row, each
-from tests.support.poolctl import manifest, on, put, stored
+from tests.support.poolctl import manifest
 from tests.support.world import stored_resource
 
 PLURALS = {
@@ -77,7 +74,33 @@ def update(id_: str, old: dict, new: dict, *, of=ONE, metadata: dict | None = No
     return Command(id_, ("replace",), wanted, given={of: old}, **{"after": after, **more})
 
 
-AS_A_PROGRAM = (
+def tunnels(id_: str, spec: dict, *, old: dict | None = None, felix: dict | None = None):
+    """A pool whose tunnels leave Felix's configuration alone."""
+    modes = {name: spec.get(name, "Never") for name in ("vxlanMode", "ipipMode")}
+    given: Things = {FELIX: felix} if felix else {}
+    if old:
+        given[ONE] = old
+    after = {ONE: {**spec, **modes}, FELIX: felix}
+    return Command(id_, ("apply",), (*ONE, spec), given=given, after=after)
+
+
+def overlapping(id_: str, name: str, spec: dict, *, size: int = 26) -> Command:
+    """A pool beside one that has its addresses."""
+    first = {("IPPool", "ippool1"): {**V4, "blockSize": size}}
+    says = (
+        f"ippool/{name}: spec.cidr: {spec['cidr']} overlaps with pool ippool1 (1.2.3.0/24)",
+    )
+    return create(id_, "IPPool", name, spec, given=first, ok=False, says=says, after=first)
+
+
+def respelled(id_: str, old: str, new: str, canonical: str | None) -> Command:
+    """An update that changes something else, too; afterwards the text is canonical."""
+    changed, ok = {"cidr": new, "natOutgoing": True}, canonical is not None
+    after = {ONE: {"cidr": canonical, "natOutgoing": True} if ok else {"cidr": old}}
+    return update(id_, {"cidr": old}, changed, ok=ok, after=after)
+
+
+ROWS = (
     create("PC-01", "IPPool", "", V4, ok=False, says=("metadata.name",)),
     Command("PC-02", ("replace",), (*ONE, S1), ok=False, says=("ippool/ippool-1: does not exist",)),
     create("PC-04", *ONE, S1),
@@ -126,36 +149,6 @@ AS_A_PROGRAM = (
         after={ONE: V4},
     ),
     Command("PC-20", ("delete", "ippool", "ippool-1"), given={ONE: V4}, after={ONE: None}),
-)  # fmt: skip
-
-
-def tunnels(id_: str, spec: dict, *, old: dict | None = None, felix: dict | None = None):
-    """A pool whose tunnels leave Felix's configuration alone."""
-    modes = {name: spec.get(name, "Never") for name in ("vxlanMode", "ipipMode")}
-    given: Things = {FELIX: felix} if felix else {}
-    if old:
-        given[ONE] = old
-    after = {ONE: {**spec, **modes}, FELIX: felix}
-    return Command(id_, ("apply",), (*ONE, spec), given=given, after=after)
-
-
-def overlapping(id_: str, name: str, spec: dict, *, size: int = 26) -> Command:
-    """A pool beside one that has its addresses."""
-    first = {("IPPool", "ippool1"): {**V4, "blockSize": size}}
-    says = (
-        f"ippool/{name}: spec.cidr: {spec['cidr']} overlaps with pool ippool1 (1.2.3.0/24)",
-    )
-    return create(id_, "IPPool", name, spec, given=first, ok=False, says=says, after=first)
-
-
-def respelled(id_: str, old: str, new: str, canonical: str | None) -> Command:
-    """An update that changes something else, too; afterwards the text is canonical."""
-    changed, ok = {"cidr": new, "natOutgoing": True}, canonical is not None
-    after = {ONE: {"cidr": canonical, "natOutgoing": True} if ok else {"cidr": old}}
-    return update(id_, {"cidr": old}, changed, ok=ok, after=after)
-
-
-IN_PROCESS = (
     Command("PC-26", ("create",), (*ONE, {"cidr": "192.168.0.0/16"}), after={ONE: {"vxlanMode": "Never"}}),
     update(
         "PC-26", {"cidr": "192.168.0.0/16"}, {"cidr": "192.168.0.0/16", "vxlanMode": "", "ipipMode": ""},
@@ -256,15 +249,6 @@ IN_PROCESS = (
 )  # fmt: skip
 
 
-ROWS = (*AS_A_PROGRAM, *IN_PROCESS)
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch):
-    """Delete pools without giving other programs time to notice; there are none."""
-    monkeypatch.setattr("poolctl.resources.changes._DISABLE_PAUSE_S", 0)
-
-
 def arguments(row: Command) -> tuple[tuple[str, ...], str]:
     """Return the arguments of a call, and its standard input."""
     if not row.wanted:
@@ -291,7 +275,7 @@ def unlike(row: Command, content: dict[str, bytes]) -> list[str]:
     return found
 
 
-@each(AS_A_PROGRAM)
+@each(ROWS)
 def test_poolctl_does_this_to_etcd(row, program, raw):
     for key, value in before(row).items():
         raw.put(key, value)
@@ -302,16 +286,3 @@ def test_poolctl_does_this_to_etcd(row, program, raw):
     assert row.ok == (result.returncode == 0), result.stderr
     assert [] == [part for part in row.says if part not in result.stdout + result.stderr]
     assert [] == unlike(row, raw.dump())
-
-
-@each(IN_PROCESS)
-def test_poolctl_does_this_to_a_store(row):
-    store = MemoryStore()
-    put(store, before(row))
-    call, stdin = arguments(row)
-
-    result = on(store)(*call, stdin=stdin)
-
-    assert row.ok == (result.exit_code == 0), result.stderr
-    assert [] == [part for part in row.says if part not in result.output]
-    assert [] == unlike(row, stored(store))

@@ -371,6 +371,14 @@ def test_a_cluster_that_somebody_makes_just_before_the_first_step_is_not_overwri
     assert {CLUSTER_KEY: b"theirs"} == stored(store)
 
 
+def test_a_change_of_the_cluster_that_overtakes_the_first_step_survives_it(staged):
+    cluster = b'{"metadata":{"name":"default","theirs":1},"spec":{}}'
+    store = Overtaken({CLUSTER_KEY: cluster})
+    filling(store, staged, replaces=True).begin()
+
+    assert b'"theirs"' in stored(store)[CLUSTER_KEY]
+
+
 def test_two_copies_that_begin_at_once_are_not_mixed(staged):
     store = Overtaken({MARKER_KEY: Marker(copy="other", replaces=False).encode()})
 

@@ -1,10 +1,11 @@
 import json
+from itertools import count
 
 import pytest
 
 from poolmgr.copies.identity import is_locked, renew_epoch, set_ready, with_ready
 from poolmgr.copies.order import CLUSTER_KEY
-from poolmgr.core.txn import EPOCH_KEY, KeyValue
+from poolmgr.core.txn import EPOCH_KEY, Fetch, KeyValue, Txn
 from poolmgr.errors import CommitUnknownError, ContentionError, CorruptStateError, RefusedError
 from tests.support.failing import FailingStore
 from tests.support.poolctl import put, stored
@@ -103,15 +104,64 @@ def test_only_a_plain_false_locks():
 
 @pytest.mark.parametrize("kind", [None, "lost_ack", "never_applied", "conflict", "late"])
 def test_an_epoch_is_renewed_once_and_the_old_one_told(kind, failing):
-    first = renew_epoch(failing, b"one", timeout_s=1)
+    first = renew_epoch(failing, lambda: b"one", timeout_s=1)
     if kind:
         failing.fail_next(kind)
 
-    second = renew_epoch(failing, b"two", timeout_s=1)
+    texts = iter([b"two", b"three"])
+    second = renew_epoch(failing, lambda: next(texts), timeout_s=1)
 
     assert (None, b"one") == (first.old, first.new)
-    assert (b"one", b"two") == (second.old, second.new)
-    assert b"two" == stored(failing)[EPOCH_KEY]
+    assert b"one" == second.old
+    assert second.new == stored(failing)[EPOCH_KEY]
+    assert second.new == (b"three" if kind in ("never_applied", "conflict") else b"two")
+
+
+def test_no_text_is_an_epoch_twice():
+    """Its answer is lost, and before it looks somebody else renews the epoch again."""
+
+    class Overtaken(FailingStore):
+        epochs: tuple[bytes, ...] = ()
+
+        def read(self, fetch, *, timeout_s=1.0, revision=None):
+            epoch = stored_epoch(self)
+            if epoch and not self.epochs:
+                self.epochs = (epoch,)
+                FailingStore.commit(self, Txn(expect={}, epoch=epoch, puts={EPOCH_KEY: b"b"}))
+            return super().read(fetch, timeout_s=timeout_s, revision=revision)
+
+    store, numbers = Overtaken(), count()
+    store.fail_next("lost_ack")
+    renewed = renew_epoch(store, lambda: b"%d" % next(numbers), timeout_s=1)
+
+    assert (b"0",) == store.epochs
+    assert (b"b", b"1") == (renewed.old, renewed.new)
+    assert b"1" == stored_epoch(store)
+
+
+def stored_epoch(store):
+    found = FailingStore.read(store, Fetch(keys=frozenset({EPOCH_KEY}))).found[EPOCH_KEY]
+    return found and found.value
+
+
+@pytest.mark.parametrize("left", [None, b"{"], ids=["gone", "damaged"])
+def test_an_unknown_unlock_is_not_called_refused(left):
+    class Overtaken(FailingStore):
+        def commit(self, txn, *, timeout_s=1.0):
+            try:
+                return super().commit(txn, timeout_s=timeout_s)
+            except CommitUnknownError:
+                gone = frozenset({CLUSTER_KEY} if left is None else ())
+                puts = {} if left is None else {CLUSTER_KEY: left}
+                super().commit(Txn(expect={}, puts=puts, deletes=gone))
+                raise
+
+    store = Overtaken()
+    put(store, {CLUSTER_KEY: CLUSTER.replace(b"true", b"false")})
+    store.fail_next("lost_ack")
+
+    with pytest.raises(CommitUnknownError):
+        set_ready(store, NOW, ready=True, timeout_s=1)
 
 
 def test_a_change_that_overtakes_a_lock_survives_it():

@@ -31,8 +31,8 @@ def test_a_configuration_within_the_rules_is_fine(config):
     ("config", "field", "value"),
     [
         (IPAMConfig(auto_allocate_blocks=False), "auto_allocate_blocks", "both false"),
-        (IPAMConfig(max_blocks_per_host=3), "maxBlocksPerHost", "maxBlocksPerHost is 3"),
-        (IPAMConfig(cooldown_s=-1), "ipCooldownSeconds", "ipCooldownSeconds is -1"),
+        (IPAMConfig(max_blocks_per_host=3), "maxBlocksPerHost", "MaxBlocksPerHost is 3"),
+        (IPAMConfig(cooldown_s=-1), "ipCooldownSeconds", "IPCooldownSeconds is -1"),
     ],
 )
 def test_a_configuration_that_breaks_a_rule_names_field_and_value(config, field, value):

@@ -227,7 +227,21 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 }
 
 
-def our_keys(step: Step, ours: Answer) -> frozenset[str]:
+def _fenced(state: State, ours: Answer) -> set[str]:
+    """Return the fences of the nodes that addresses were taken from by force."""
+    nodes: set[str] = set()
+    for key, entry in ours.changes.items():
+        before = (state.get(key) or {"value": {}})["value"].get("attributes") or []
+        after = (entry or {"value": {}})["value"].get("attributes") or []
+        nodes |= {
+            held["secondary"]["node"]
+            for held in before
+            if held not in after and (held.get("secondary") or {}).get("node")
+        }
+    return {f"/poolmgr/v1/session/{node}" for node in nodes}
+
+
+def our_keys(step: Step, state: State, ours: Answer) -> frozenset[str]:
     """Return the keys of our own that a call writes where there are none yet (D-014)."""
     epoch, ok = "/poolmgr/v1/epoch", ours.ok
     if step["program"] == "libcalico":
@@ -237,7 +251,9 @@ def our_keys(step: Step, ours: Answer) -> frozenset[str]:
             return frozenset({epoch})
         case (_, ["delete", *_]) if any("/ippools/" in key for key in ours.changes):
             return frozenset({epoch})  # a pool is written once more before it goes
-        case (_, ["ipam", "release" | "configure" | "split", *_]) if ours.changes:
+        case (_, ["ipam", "release", *_]) if ours.changes:
+            return frozenset({epoch, *_fenced(state, ours)})
+        case (_, ["ipam", "configure" | "split", *_]) if ours.changes:
             return frozenset({epoch})
         case ("DEL", _) if ok:
             return frozenset(

@@ -223,7 +223,7 @@ def _compare_step(
     wanted = _with_rules(report, step, state, wanted)
     ours, written = run(step, state)
     found += compare(wanted, ours, state, named=_is_named(step))
-    if written != our_keys(step, ours):
+    if written != our_keys(step, state, ours):
         found.append(f"of our own keys, wrote {sorted(written)}")
     report.rules["D-014"] += bool(written)
     report.differences += (f"step {number}: {difference}" for difference in found)

@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from poolctl.main import main
 from poolctl.report import FOUND, INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN, USAGE
 from poolmgr import __version__
-from tests.support.poolctl import on, pool
+from poolmgr.errors import StoreUnavailableError
+from tests.support.hooked import HookedStore, interrupt
+from tests.support.poolctl import POOL_A, manifest, on, pool, stored
 
 
 class Broken:
@@ -140,7 +142,7 @@ def test_help_is_whole_and_has_examples(path, text):
 def test_help_lists_the_exit_statuses():
     lines = CliRunner().invoke(main, ["--help"]).stdout.splitlines()
 
-    for status in (0, REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND):
+    for status in (0, REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND, INTERRUPTED):
         assert [line for line in lines if line.startswith(f"    {status}  ")]
 
 
@@ -178,3 +180,74 @@ def test_ctrl_c_while_modules_are_imported_prints_no_traceback(program, environ,
     result = program("--help", PYTHONPATH=f"{tmp_path}:{environ['PYTHONPATH']}")
 
     assert (INTERRUPTED, "", "") == (result.returncode, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("args", "stdin"),
+    [
+        (("apply", "-f", "-"), pool("pool-b", "10.11.0.0/16")),
+        (("ipam", "split", "2", "--name", "pool-a", "--yes"), ""),
+        (("ipam", "configure", "--strictaffinity=true"), ""),
+        (("node", "register", "node-a"), ""),
+    ],
+)
+def test_who_interrupts_a_write_is_told_that_it_may_have_happened(args, stdin, moment):
+    store = HookedStore()
+    on(store)("apply", "-f", "-", stdin=pool())
+    setattr(store, moment, interrupt)
+
+    result = on(store)(*args, stdin=stdin)
+
+    assert (INTERRUPTED, "") == (result.exit_code, result.stdout)
+    assert (
+        "interrupted; what was written until then stays, and a write that was under way may "
+        "have happened: look\n"
+    ) in result.stderr
+
+
+def test_who_interrupts_a_read_is_told_nothing():
+    result = on(Broken(KeyboardInterrupt()))("apply", "-f", "-", stdin=pool())
+
+    assert (INTERRUPTED, "") == (result.exit_code, result.stderr.strip())
+
+
+LOST = (
+    "poolctl: error: standard output: No space left on device; the command went on with its "
+    "work, but what it said of it is lost: look at what is stored\n"
+)
+
+
+def test_work_that_was_done_goes_on_although_nobody_can_be_told(
+    shell, raw, store, etcd_endpoint
+):
+    nodes = ",".join(manifest("Node", f"n{number:03}") for number in range(120))
+
+    result = shell(
+        "poolctl apply -f - >/dev/full", stdin=f"[{nodes}]", ETCD_ENDPOINTS=etcd_endpoint
+    )
+
+    assert (REFUSED, LOST) == (result.returncode, result.stderr)
+    assert 120 == sum("/nodes/n" in key for key in stored(store))
+
+
+def test_an_error_that_comes_later_keeps_its_exit_status(monkeypatch):
+    def full(text, *, err=False):
+        if not err:
+            raise OSError(28, "No space left on device")
+        told(text, err=True)
+
+    def fail():
+        raise StoreUnavailableError("down")
+
+    store, told = HookedStore(), click.echo
+    on(store)("apply", "-f", "-", stdin=pool())
+    on(store)("apply", "-f", "-", stdin=manifest("Node", "n"))
+    monkeypatch.setattr("poolctl.report.click.echo", full)
+    store.when = lambda txn: POOL_A in txn.deletes
+    store.before = fail
+
+    result = on(store)("delete", "-f", "-", stdin=f"[{manifest('Node', 'n')},{pool()}]")
+
+    assert UNAVAILABLE == result.exit_code
+    assert result.stderr.endswith(f"ippool/pool-a: down\n{LOST}")

@@ -27,3 +27,20 @@ def test_an_option_has_the_same_short_name_everywhere(option, short):
 
     assert len(found) > 1
     assert [] == [(path, opts) for path, opts in found if short and short not in opts]
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [
+        (("ipam", "check", "--kubeconfig", ""), "--kubeconfig"),
+        (("apply", "-f", "-", "--kubeconfig", ""), "--kubeconfig"),
+        (("apply", "-f", ""), "-f"),
+        (("delete", "-f", "-", "-f", ""), "-f"),
+    ],
+)
+def test_a_file_without_a_name_is_no_file_left_out(at_memory, args, option):
+    result = at_memory(*args)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert option in result.stderr
+    assert "a file must have a name" in result.stderr

@@ -176,13 +176,9 @@ class Rivals:
         return self._begin(ReleaseByHandle(handles=handles), *handles)
 
     def release_ips(
-        self,
-        chosen: Mapping[str, Iterable[IPAddress]],
-        *,
-        numbers: bool = False,
-        fence: bool = False,
+        self, chosen: Mapping[str, Iterable[IPAddress]], *, numbers: bool = False
     ) -> Call:
-        """Give back addresses of several handles, with their sequence numbers if so told."""
+        """Give back addresses of several handles; with their numbers, and by force, if so told."""
         releases = []
         for handle, addresses in chosen.items():
             sure = self.promises[handle].sure
@@ -192,7 +188,7 @@ class Rivals:
                 )
                 named = None if handle == NOBODY else handle
                 releases.append(Release(address=address, handle=named, sequence_number=number))
-        return self._begin(ReleaseIPs(releases=tuple(releases), fence=fence), *chosen)
+        return self._begin(ReleaseIPs(releases=tuple(releases), fence=numbers), *chosen)
 
     def other(self, host: str, request: Request, *owners: Owner) -> Call:
         """Ask what changes nobody's addresses."""

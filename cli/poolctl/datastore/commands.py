@@ -208,7 +208,7 @@ def restore(session: Session, file: Path, replace: bool, force: bool, yes: bool)
     kubelets): an address that is released before it is back stays assigned until `poolctl node
     gc`. Addresses assigned after the backup are forgotten, though pods may still use them:
     restart these. In the end what is stored is audited; exit status 5: something is wrong with
-    it.
+    it, or others wrote pools or blocks before everything was there.
 
     \b
     Examples:

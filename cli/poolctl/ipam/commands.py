@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poolctl.config import Session
-from poolctl.options import dry_run_option, output_option, yes_option
+from poolctl.options import dry_run_option, named_file, output_option, yes_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -283,6 +283,7 @@ def split(
 )
 @click.option(
     "--kubeconfig",
+    callback=named_file,
     type=click.Path(),
     metavar="FILE",
     help="Compare with the pods of this Kubernetes API; KUBECONFIG does the same.",

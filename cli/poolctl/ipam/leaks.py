@@ -266,7 +266,7 @@ def _delete_part(
     for names, txn in _deletions(session, handles, epoch, told):
         try:
             result = session.store.commit(txn, timeout_s=session.left_s)
-        except CommitUnknownError:
+        except (CommitUnknownError, KeyboardInterrupt):
             told.unknown += len(names)
             raise
         if isinstance(result, Committed):

@@ -26,9 +26,8 @@ _LINES_AT_ONCE = 1000
 
 
 def show_document(value: Mapping[str, Any], output: str) -> None:
-    """Write a document to stdout, as JSON or as YAML that may follow another document."""
-    begin = "" if output == JSON else "---\n"
-    click.echo(begin + document(value, output))
+    """Write a document to stdout, as JSON or YAML."""
+    click.echo(document(value, output))
 
 
 class Table:

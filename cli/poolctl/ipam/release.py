@@ -5,21 +5,22 @@ Rules:
 
 1. An address is released only from who was seen to hold it. Whoever takes it meanwhile keeps
    it, and that is said.
-2. Its holder is fenced as by a DEL: an ADD of his that is still under way gets nothing more.
+2. Of whom nobody knows whether he lost it, nothing else is said: he was not refused.
+3. Its holder is fenced as by a DEL: an ADD of his that is still under way gets nothing more.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poolctl.config import Session
-from poolctl.report import REFUSED, complain, say
+from poolctl.report import REFUSED, complain, exit_code, say
 from poolctl.terminal import confirmed, progress
 from poolmgr.cidr import IPAddress
 from poolmgr.core.block import Attribute
 from poolmgr.core.live import Entry
-from poolmgr.core.outcome import Owner
+from poolmgr.core.outcome import Owner, Released
 from poolmgr.core.request import HeldBy, OwnerOf, Release, ReleaseIPs
-from poolmgr.errors import CommitUnknownError, RefusedError
+from poolmgr.errors import CommitUnknownError, RefusedError, StoreError
 from poolmgr.ipam import IPAM
 
 _SHOWN = ("namespace", "pod", "identity", "network", "interface", "type", "node")
@@ -102,6 +103,7 @@ def _release(session: Session, ipam: IPAM, owner: Owner) -> int:
         say(f"{address} released, was {whose(owner)}")
     for address in done.unallocated:
         complain(f"address {address} is not assigned any more")
+    _raise_if_cut_off(done)
     for error in done.errors:
         complain(f"{error}; somebody else changed it at the same time, look and try again")
     return 0 if done.released else REFUSED
@@ -155,7 +157,7 @@ def release_all(session: Session, releases: Sequence[Release], tally: Tally) -> 
             before = tally.known
             try:
                 _release_part(session, ipam, part, tally)
-            except CommitUnknownError:
+            except (CommitUnknownError, KeyboardInterrupt):
                 tally.unknown += len(part) - (tally.known - before)
                 raise
             advance(len(part))
@@ -167,6 +169,7 @@ def _release_part(
     done = ipam.release_ips(ReleaseIPs(releases=part, fence=True), timeout_s=session.left_s)
     tally.released += len(done.released)
     tally.gone += len(done.unallocated)
+    _raise_if_cut_off(done)
     settled = {*done.released, *done.unallocated}
     for seen in part:
         # One that is another's by now has kept the others of its block.
@@ -183,9 +186,17 @@ def _release_one(session: Session, ipam: IPAM, seen: Release, tally: Tally) -> N
     done = ipam.release_ips(ReleaseIPs(releases=(seen,), fence=True), timeout_s=session.left_s)
     tally.released += len(done.released)
     tally.gone += len(done.unallocated)
+    _raise_if_cut_off(done)
     tally.refused += len(done.errors)
     for error in done.errors:
         complain(f"{error}; it is kept")
+
+
+def _raise_if_cut_off(done: Released) -> None:
+    """Raise what ended a release, or left open what became of it; a refusal does neither."""
+    worst = max(done.errors, key=exit_code, default=None)
+    if isinstance(worst, StoreError):
+        raise worst
 
 
 def whose(owner: Owner | Entry | Attribute) -> str:

@@ -10,6 +10,8 @@ Rules:
    whole.
 3. Reading is strict: a field that is missing, or of another type, is an error that names file
    and field. A missing `inUse` must not pass for false.
+4. A report that says two things of one address or handle is an error: nobody knows which of
+   them holds.
 """
 
 import json
@@ -36,6 +38,25 @@ _CHECKED_BY = "checkedBy"
 _STARTS: dict[str, object] = {"start_map": {}, "start_array": []}
 
 
+class _Object(dict[str, Any]):
+    """
+    A JSON object that notes a key which is given twice.
+
+    (What reads JSON for us swallows errors that are raised here.)
+
+    Attributes:
+        twice: The key; None = all are given once.
+    """
+
+    twice: str | None = None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Take a value."""
+        if key in self:
+            self.twice = key
+        super().__setitem__(key, value)
+
+
 class ReportWriter:
     """
     Writes a report, while its `with` block lasts; an exception leaves no file behind.
@@ -43,6 +64,9 @@ class ReportWriter:
     Args:
         path: What is there is replaced in the end.
         compared: Whether all pods were looked at.
+
+    Raises:
+        InvalidRequestError: There can be no such file.
     """
 
     def __init__(self, path: Path, cluster: ClusterInformation, *, compared: bool) -> None:
@@ -50,9 +74,12 @@ class ReportWriter:
         self._path = Path(os.path.realpath(path))
         if self._path.exists() and not self._path.is_file():
             raise InvalidRequestError(f"{path} is not a regular file")
-        self._file = NamedTemporaryFile(  # noqa: SIM115 - closed by __exit__
-            "w", encoding="utf-8", dir=self._path.parent, prefix=".report-", delete=False
-        )
+        try:
+            self._file = NamedTemporaryFile(  # noqa: SIM115 - closed by __exit__
+                "w", encoding="utf-8", dir=self._path.parent, prefix=".report-", delete=False
+            )
+        except OSError as error:  # It names the temporary file.
+            raise InvalidRequestError(f"cannot write {path}: {error.strerror}") from error
         spec, self._separator, self._in_handles = cluster.spec, "", False
         head = {
             "version": spec.calico_version,
@@ -163,51 +190,79 @@ class Report:
 
     def leaked(self) -> Iterator[Leaked]:
         """Yield addresses that are neither in use nor cooling down."""
-        for text, found in self._parsed(ijson.kvitems, "allocations"):
+        seen: set[bytes] = set()
+        for text, found in self._parsed(ijson.kvitems, "allocations", map_type=_Object):
             where = f"allocations[{text!r}]"
+            address = self._address(text, where)
+            if address.packed in seen:
+                raise self._wrong(where, "given twice")
+            seen.add(address.packed)
             if not isinstance(found, list):
                 raise self._wrong(where, "must be a list")
-            for value in found:
-                if not isinstance(value, dict):
-                    raise self._wrong(where, "must be a list of objects")
-                in_use = self._check("inUse", value, bool, "true or false", where)
-                cooling = self._check("coolingDown", value, bool, "true or false", where, False)
-                if not in_use and not cooling:
-                    yield self._leak(text, value, where)
+            leaks = [value for value in found if self._is_leaked(value, where)]
+            if leaks and len(found) > 1:
+                both = len(leaks) < len(found)
+                raise self._wrong(where, "both in use and leaked" if both else "given twice")
+            yield from (self._leak(text, address, value, where) for value in leaks)
 
-    def _leak(self, text: str, value: Mapping[str, Any], where: str) -> Leaked:
+    def _is_leaked(self, value: Any, where: str) -> bool:
+        if not isinstance(value, _Object):
+            raise self._wrong(where, "must be a list of objects")
+        self._check_keys(value, where)
+        in_use = self._check("inUse", value, bool, "true or false", where)
+        cooling = self._check("coolingDown", value, bool, "true or false", where, False)
+        return not in_use and not cooling
+
+    def _leak(
+        self, text: str, address: IPAddress, value: Mapping[str, Any], where: str
+    ) -> Leaked:
         ip = self._check("ip", value, str, "a text", where, text)
-        try:
-            address = parse_address(ip)
-        except ValueError:
-            raise self._wrong(f"{where}.ip", f"{ip!r:.80} is no IP address") from None
         if ip != text:
+            self._address(ip, f"{where}.ip")
             raise self._wrong(f"{where}.ip", f"{ip!r:.80} is another address")
         number = self._check("sequenceNumber", value, int, "a whole number", where)
         handle = self._check("handle", value, str, "a text", where, "")
         return Leaked(address, handle, number)
 
+    def _address(self, text: str, where: str) -> IPAddress:
+        try:
+            return parse_address(text)
+        except ValueError:
+            raise self._wrong(where, f"{text!r:.80} is no IP address") from None
+
     def leaked_handles(self) -> Iterator[tuple[str, int]]:
         """Yield ids of handles that no address carried, and the revision of each."""
-        for number, value in enumerate(self._parsed(ijson.items, "leakedHandles.item")):
+        seen: set[str] = set()
+        found = self._parsed(ijson.items, "leakedHandles.item", map_type=_Object)
+        for number, value in enumerate(found):
             where = f"leakedHandles[{number}]"
-            if not isinstance(value, dict):
+            if not isinstance(value, _Object):
                 raise self._wrong(where, "must be an object")
+            self._check_keys(value, where)
             id_ = self._check("ID", value, str, "a text", where)
             if not is_segment(id_):
                 raise self._wrong(f"{where}.ID", f"{id_!r:.80} cannot be the id of a handle")
+            if id_ in seen:
+                raise self._wrong(f"{where}.ID", f"{id_!r:.80} is given twice")
+            seen.add(id_)
             text = self._check("Revision", value, str, "a text", where)
             if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text)):
                 raise self._wrong(f"{where}.Revision", f"{text!r:.80} is no revision of etcd")
             yield id_, int(text)
 
-    def _parsed(self, parse: Any, *args: str) -> Iterator[Any]:
+    def _parsed(self, parse: Any, *args: str, **options: Any) -> Iterator[Any]:
         with Path(self.path).open("rb") as file:
             try:
-                yield from parse(file, *args)
+                yield from parse(file, *args, **options)
             except (ijson.JSONError, UnicodeError) as error:
-                why = str(error).partition("\n")[0]
+                # One that quotes what is no text comes as a representation of bytes.
+                is_text = isinstance(error, ijson.JSONError) and not str(error).startswith("b'")
+                why = str(error).partition("\n")[0] if is_text else "it is not UTF-8 text"
                 raise InvalidRequestError(f"{self.path} is not JSON: {why:.200}") from error
+
+    def _check_keys(self, value: _Object, where: str) -> None:
+        if value.twice is not None:
+            raise self._wrong(f"{where}.{value.twice:.80}", "given twice")
 
     def _check(
         self,

@@ -4,8 +4,8 @@
 Rules:
 
 1. What cannot be found out is in the archive as well, as the error that kept us from it.
-2. No file that may hold a secret is copied as it is: of settings only names, of network
-   configurations what is left when secrets are masked. Keys and kubeconfigs are never opened.
+2. Nothing is copied as it is: all of it is what is left when secrets are masked, and of settings
+   only names. Keys and kubeconfigs are never opened.
 3. Nobody else may read the archive, and no file is overwritten by it.
 """
 
@@ -18,30 +18,37 @@ import re
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
-import yaml
 
 from poolctl.config import Session
-from poolctl.report import say
+from poolctl.node.masking import Masker
+from poolctl.report import document, say
 from poolctl.version import versions
 from poolmgr.api import KINDS
 from poolmgr.cni.host import node_name
 from poolmgr.cni.runtime import CONF_SUFFIXES
 from poolmgr.errors import InvalidRequestError, PoolmgrError
 
-MASK = "(masked)"
 _PACKAGES = ("click", "cryptography", "etcd3", "grpcio", "lightkube", "protobuf", "pydantic")
 _LARGEST_CONF = 1024 * 1024
 
-_SHORTEST = 4
-_SECRET = re.compile(r"token|passw|secret|credential|key[-_]?data|key$", re.IGNORECASE)
-_PEM = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL)
-_USER = re.compile(r"(?<=://)[^/@\s\"]+(?=@)")
+
+class _Part(NamedTuple):
+    """
+    What a part of the archive holds.
+
+    Attributes:
+        body: A text, or a value that is written as the part's name says.
+        notes: Lines about how it came about.
+    """
+
+    body: Any
+    notes: str = ""
 
 
 def write(
@@ -61,10 +68,12 @@ def write(
     name = f"poolctl-diags-{host}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     file = file or Path(f"{name}.tar.gz")
     with _created(file) as out:
-        secrets: set[str] = set()
-        made = _parts(context, conf_dir, bin_dirs, secrets)
-        parts = {title: _tried(make) for title, make in made}
-        parts = {title: _without(secrets, text) for title, text in parts.items()}
+        masker = Masker()
+        made = _parts(context, conf_dir, bin_dirs, masker)
+        found = {title: _tried(make) for title, make in made}
+        for _ in range(2):  # What the first round found the second one masks elsewhere.
+            found = {title: _masked(part, masker) for title, part in found.items()}
+        parts = {title: _written(title, part) for title, part in found.items()}
         with tarfile.open(fileobj=out, mode="w:gz") as archive:
             for title, text in parts.items():
                 _add(archive, f"{name}/{title}", text)
@@ -102,46 +111,60 @@ def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
     archive.addfile(info, io.BytesIO(data))
 
 
-def _tried(make: Callable[[], str]) -> str:
+def _tried(make: Callable[[], _Part]) -> _Part:
     try:
         return make()
     except PoolmgrError as error:
-        return f"failed: {error}\n"
+        return _Part(f"failed: {error}\n")
     except Exception as error:  # noqa: BLE001 - the bug to be reported may be this one
-        return f"failed: {error!r}\n"
+        return _Part(f"failed: {error!r}\n")
+
+
+def _masked(part: _Part, masker: Masker) -> _Part:
+    try:
+        return _Part(masker.value(part.body), masker.text(part.notes))
+    except RecursionError:
+        return _Part("left out: nested too deeply, so that no secret in it can be told\n")
+
+
+def _written(title: str, part: _Part) -> str:
+    text = part.body
+    if not isinstance(text, str):
+        text = document(text, "json" if title.endswith(".json") else "yaml") + "\n"
+    return f"{text}{part.notes}"
 
 
 def _parts(
-    context: click.Context, conf_dir: Path, bin_dirs: Sequence[Path], secrets: set[str]
-) -> Iterator[tuple[str, Callable[[], str]]]:
+    context: click.Context, conf_dir: Path, bin_dirs: Sequence[Path], masker: Masker
+) -> Iterator[tuple[str, Callable[[], _Part]]]:
     """Yield name and maker of each part; what is quick comes first."""
     session: Session = context.obj
     dirs = ["--conf-dir", str(conf_dir), *(f"--bin-dir={each}" for each in bin_dirs)]
 
-    def run(*args: str) -> Callable[[], str]:
+    def run(*args: str) -> Callable[[], _Part]:
         return lambda: _run(context, args)
 
     yield "versions.yaml", lambda: _versions(session)
-    yield "settings.yaml", lambda: _settings(session, secrets)
+    yield "settings.yaml", lambda: _settings(session, masker)
     try:
         confs = [each for each in sorted(conf_dir.iterdir()) if each.suffix in CONF_SUFFIXES]
     except OSError as error:
         why = f"failed: {conf_dir}: {error.strerror}\n"
-        yield "cni/failed.txt", lambda: why
+        yield "cni/failed.txt", lambda: _Part(why)
         confs = []
     for conf in confs:
-        yield f"cni/{conf.name}", lambda conf=conf: _conf(conf, secrets)  # type: ignore[misc]
+        yield f"cni/{conf.name}", lambda conf=conf: _conf(conf)  # type: ignore[misc]
     yield "doctor.json", run("doctor", "-o", "json", *dirs)
     yield "node-status.json", run("node", "status", "-o", "json", *dirs)
     for kind in KINDS.values():
-        yield f"resources/{kind.plural}.yaml", run("get", kind.plural, "-o", "yaml")
+        yield f"resources/{kind.plural}.yaml", run("get", kind.plural, "-o", "json")
     yield "ipam-show.txt", run("ipam", "show", "--show-blocks")
     ipam = context.find_root().command.commands["ipam"]  # type: ignore[attr-defined]
     if "check" in ipam.commands:
         yield "ipam-check.txt", run("ipam", "check")
 
 
-def _run(context: click.Context, args: tuple[str, ...]) -> str:
+def _run(context: click.Context, args: tuple[str, ...]) -> _Part:
     """Run another command of poolctl; what it says on stderr, and its status, come last."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -150,12 +173,14 @@ def _run(context: click.Context, args: tuple[str, ...]) -> str:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
     said = "".join(f"# {line}\n" for line in err.getvalue().splitlines())
-    # JSON has no comments, and what reads it should not stumble over one.
-    last = f"# exit status {status}\n" if status and not out.getvalue().startswith("{") else ""
-    return f"{out.getvalue()}{said}{last}"
+    text = out.getvalue()
+    if not text.startswith("{"):
+        return _Part(text, f"{said}# exit status {status}\n" if status else said)
+    # JSON has no comments, and what reads it should not stumble over the status.
+    return _Part(json.loads(text), said)
 
 
-def _versions(session: Session) -> str:
+def _versions(session: Session) -> _Part:
     found: dict[str, Any] = {
         "python": sys.version.split()[0],
         "system": platform.platform(),
@@ -169,63 +194,30 @@ def _versions(session: Session) -> str:
         found |= versions(session, cluster=True)
     except PoolmgrError as error:
         found |= versions(session, cluster=False) | {"cluster": f"failed: {error}"}
-    return str(yaml.safe_dump(found, sort_keys=False))
+    return _Part(found)
 
 
-def _settings(session: Session, secrets: set[str]) -> str:
+def _settings(session: Session, masker: Masker) -> _Part:
     settings = session.settings
-    secrets |= {settings.password} if settings.password else set()
-    value = {
-        "etcd": session.etcd,
-        "caFile": settings.ca_file,
-        "certFile": settings.cert_file,
-        "keyFile": settings.key_file,
-        "username": settings.username,
-        "password": MASK if settings.password else None,
-    }
-    return str(yaml.safe_dump(value, sort_keys=False))
+    return _Part(
+        {
+            "etcd": session.etcd,
+            "caFile": settings.ca_file,
+            "certFile": settings.cert_file,
+            "keyFile": settings.key_file,
+            "username": settings.username,
+            "password": masker.hidden(settings.password),
+        }
+    )
 
 
-def _conf(file: Path, secrets: set[str]) -> str:
-    """Copy a network configuration without its secrets; what is not JSON is left out."""
+def _conf(file: Path) -> _Part:
+    """Read a network configuration; what is not JSON is left out."""
     if not file.is_file() or file.stat().st_size > _LARGEST_CONF:
-        return "left out: not a regular file, or too large for a network configuration\n"
+        return _Part(
+            "left out: not a regular file, or too large for a network configuration\n"
+        )
     try:
-        return json.dumps(masked(json.loads(file.read_bytes()), secrets), indent=2) + "\n"
+        return _Part(json.loads(file.read_bytes()))
     except (ValueError, RecursionError):
-        return "left out: not JSON, so that no secret in it can be told\n"
-
-
-def masked(value: Any, secrets: set[str], key: str = "") -> Any:
-    """
-    Copy a JSON value, secrets masked: by their keys, or because they look like secrets.
-
-    Args:
-        secrets: What was masked is added to it: an error may quote it elsewhere.
-        key: Under which the value stands.
-    """
-    if isinstance(value, dict):
-        return {name: masked(each, secrets, name) for name, each in value.items()}
-    if isinstance(value, list):
-        return [masked(each, secrets, key) for each in value]
-    if not value or isinstance(value, bool) or _is_path(value):
-        return value
-    text = str(value)
-    with_user = "endpoint" in key.lower() and "@" in text
-    if with_user or _SECRET.search(key):
-        secrets.add(text)
-        return MASK
-    return _without((), value) if isinstance(value, str) else value
-
-
-def _is_path(value: Any) -> bool:
-    """Tell whether a value names a file, and is nothing that base64 could be as well."""
-    return isinstance(value, str) and re.fullmatch(r"(/[\w.-]+)+\.\w{1,10}", value) is not None
-
-
-def _without(secrets: Collection[str], text: str) -> str:
-    """Mask the given secrets in a text, and what looks like one."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST:  # more often a part of another word than a secret
-            text = text.replace(secret, MASK)
-    return _USER.sub(MASK, _PEM.sub(MASK, text))
+        return _Part("left out: not JSON, so that no secret in it can be told\n")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from poolctl.config import Session
 from poolctl.ipam.release import whose
 from poolctl.node.hosts import check_known, warn_of
-from poolctl.report import REFUSED, complain, remark, say
+from poolctl.report import REFUSED, complain, remark, say, warn
 from poolctl.terminal import confirmed, progress
 from poolmgr.cidr import IPNetwork
 from poolmgr.core.block import WINDOWS_RESERVED_HANDLE
@@ -20,6 +20,7 @@ from poolmgr.core.live import entries
 from poolmgr.core.outline import Outline
 from poolmgr.core.request import ReleaseAffinities
 from poolmgr.core.tenancy import cooling, host_of
+from poolmgr.errors import PoolmgrError
 from poolmgr.fleet import Fleet
 from poolmgr.ipam import IPAM
 
@@ -47,6 +48,10 @@ class _Scan:
         self.status = warn_of(fleet, session)
         found = {*self.empty, *(each.cidr for each in self.kept)}
         self.without_block = [cidr for cidr in cidrs if cidr not in found]
+
+    def all(self) -> set[IPNetwork]:
+        """Return all blocks that are the node's."""
+        return {*self.empty, *self.without_block, *(each.cidr for each in self.kept)}
 
     def _look(self, block: Outline) -> None:
         if host_of(block.affinity) != self._name:
@@ -82,11 +87,8 @@ def drain_node(session: Session, name: str, *, dry_run: bool, yes: bool) -> int:
         if not confirmed(f"Take {_count(len(going), 'empty block')} from node/{name}", yes=yes):
             say(f"node/{name} keeps its blocks")
             return REFUSED
-        request = ReleaseAffinities(host=name, only_empty=True)
-        # What it has to leave alone is found again below, with what is in it.
-        IPAM(session.store).release_affinities(request, timeout_s=session.left_s)
-        after = _Scan(session, name)
-        going = [cidr for cidr in going if cidr not in {*after.empty, *after.without_block}]
+        after = _release_empty(session, name)
+        going = [cidr for cidr in going if cidr not in after.all()]
     for cidr in going:
         say(f"{cidr} {'would be given up' if dry_run else 'given up'}")
     stuck = [] if dry_run else [*after.empty, *after.without_block]
@@ -95,6 +97,21 @@ def drain_node(session: Session, name: str, *, dry_run: bool, yes: bool) -> int:
             f"{cidr} could not be given up; poolctl ipam check tells what is wrong with it"
         )
     return max(_tell_kept(name, after.kept), REFUSED if stuck else 0, before.status)
+
+
+def _release_empty(session: Session, name: str) -> _Scan:
+    """Take the empty blocks from the node, and look what it has left."""
+    request = ReleaseAffinities(host=name, only_empty=True)
+    try:
+        # What it has to leave alone is found by the look, with what is in it.
+        IPAM(session.store).release_affinities(request, timeout_s=session.left_s)
+        return _Scan(session, name)
+    except (PoolmgrError, KeyboardInterrupt):
+        warn(
+            f"empty blocks of node/{name} may be given up already; what was done stays done, "
+            "and running the command again does the rest"
+        )
+        raise
 
 
 def _tell_kept(name: str, kept: list[_Kept]) -> int:

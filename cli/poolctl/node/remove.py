@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from poolctl.config import Session
 from poolctl.ipam.release import whose
 from poolctl.node.hosts import check_known, warn_of
-from poolctl.report import REFUSED, complain, say, warn
+from poolctl.report import REFUSED, complain, exit_code, say, warn
 from poolctl.terminal import confirmed, progress
 from poolmgr.cidr import IPAddress, IPNetwork
 from poolmgr.core.chronicle import assigned_at_ns
@@ -32,6 +32,9 @@ from poolmgr.nodes import delete_node
 
 _PASSES = 3
 """Looks for addresses: who changes a block between a look and the release costs one."""
+
+_AT_ONCE = 256
+"""Addresses that are released, and told of, at once."""
 
 _ALIVE_S = 300
 """A node that was given an address within this time is alive."""
@@ -47,6 +50,7 @@ class _Scan:
             self.census: Census = fleet.census()
             self.usages = [*fleet.usages(name)] if name in self.census else []
         self.status = warn_of(fleet, session)
+        self.revision = fleet.revision
 
 
 def remove_node(
@@ -168,8 +172,8 @@ def _remove(session: Session, name: str) -> int:
             f"node/{name} is not removed: addresses {len(scan.usages):,} and blocks {blocks:,} "
             "are still its own, or do not decode; poolctl ipam check tells more"
         )
-        return REFUSED
-    if delete_node(session.store, name, session.left_s):
+        return max([REFUSED, *map(exit_code, errors)])
+    if delete_node(session.store, name, session.left_s, since=scan.revision):
         say(f"node/{name} deleted")
     else:
         say(f"node/{name} removed; it had no Node resource")
@@ -190,12 +194,14 @@ def _release(
         for each in usages
         if not is_sticky(each.owner) and each.address not in freed
     )
-    if not releases:
-        return ()
-    done = ipam.release_ips(ReleaseIPs(releases=releases, fence=True), timeout_s=session.left_s)
-    for address in done.released:
-        say(f"{address} released, was {whose(owners[address].owner)}")
-    return done.errors
+    errors: list[PoolmgrError] = []
+    for at in range(0, len(releases), _AT_ONCE):
+        request = ReleaseIPs(releases=releases[at : at + _AT_ONCE], fence=True)
+        done = ipam.release_ips(request, timeout_s=session.left_s)
+        for address in done.released:
+            say(f"{address} released, was {whose(owners[address].owner)}")
+        errors += done.errors
+    return tuple(errors)
 
 
 def _let_go(session: Session, ipam: IPAM, name: str, usages: Sequence[Usage]) -> set[IPAddress]:

@@ -25,7 +25,7 @@ from poolmgr.api import IPPool, Node, Resource
 from poolmgr.core.records import affinity_range
 from poolmgr.core.request import ReleaseAffinities
 from poolmgr.core.txn import Fetch, Txn
-from poolmgr.errors import PoolmgrError, RefusedError, StoreError
+from poolmgr.errors import CommitUnknownError, PoolmgrError, RefusedError, StoreError
 from poolmgr.ipam import IPAM
 from poolmgr.survey import utilization
 
@@ -34,6 +34,18 @@ _DRY = " (dry run)"
 
 _DISABLE_PAUSE_S = 0.5
 """Calico's programs may still act on the pool as they read it; they are given this long."""
+
+_DISABLING, _TAKING, _DELETING = range(3)
+_STAYS = "was disabled, but not deleted; delete it again"
+_LEFT = {
+    (_DISABLING, False): "",
+    (_DISABLING, True): "may be disabled, and was not deleted; delete it again",
+    (_TAKING, False): _STAYS,
+    (_TAKING, True): _STAYS,
+    (_DELETING, False): _STAYS,
+    (_DELETING, True): "was disabled, and may be deleted; look, and delete it again if not",
+}
+"""What is known of a pool after a step of its deletion failed, and whether nobody knows how."""
 
 How = Callable[[Planner, Resource], Change]
 
@@ -55,6 +67,7 @@ class Changes:
         how: How,
         *,
         before: Callable[[State, Sequence[Change]], None] = lambda _state, _changes: None,
+        again: str = "",
     ) -> int:
         """
         Change all resources, or none if one of them is refused; say what came of each.
@@ -62,6 +75,7 @@ class Changes:
         Args:
             how: What is to be done with each.
             before: Called when none was refused, before the first write.
+            again: How to go on where some were written; "" = by the same command.
 
         Returns:
             The exit status.
@@ -79,7 +93,7 @@ class Changes:
             before(state, changes)
         except StoreError as error:
             return failed(error, self._session, what=refs(targets))
-        return self._write(state, changes)
+        return self._write(state, changes, again)
 
     def edit(self, target: Target, edit: Callable[[Resource], Resource]) -> int:
         """Change one resource to what `edit` makes of it; return the exit status."""
@@ -128,7 +142,7 @@ class Changes:
             remark(f"nothing was written, though {others} would be fine")
         return changes, status
 
-    def _write(self, state: State, changes: Sequence[Change]) -> int:
+    def _write(self, state: State, changes: Sequence[Change], again: str = "") -> int:
         """Write what was planned, and say so; return the exit status."""
         if self._dry_run:
             for change in changes:
@@ -143,7 +157,7 @@ class Changes:
             except PoolmgrError as error:
                 status = failed(error, self._session, what=refs(c.target for c in batch))
                 if left < len(changes):
-                    remark(f"{len(changes) - left:,} resources before were written")
+                    remark(f"{len(changes) - left:,} resources before were written{again}")
                 if left > len(batch):
                     remark(f"{left - len(batch):,} resources after were not tried")
                 return status
@@ -275,21 +289,26 @@ class Deletions:
         return self._delete_pool(writer, target, present, revision)
 
     def _delete_pool(self, writer: Writer, target: Target, pool: IPPool, revision: int) -> str:
-        if not pool.spec.disabled:
-            spec = pool.spec.model_copy(update={"disabled": True})
-            raw = pool.model_copy(update={"spec": spec}).to_stored()
-            # Whoever changed it since we looked shall not be overwritten.
-            expect = {target.key: revision}
-            revision = writer.commit(Txn(expect=expect, puts={target.key: raw})).revision
+        step = _DISABLING
         try:
+            if not pool.spec.disabled:
+                spec = pool.spec.model_copy(update={"disabled": True})
+                raw = pool.model_copy(update={"spec": spec}).to_stored()
+                # Whoever changed it since we looked shall not be overwritten.
+                expect = {target.key: revision}
+                revision = writer.commit(Txn(expect=expect, puts={target.key: raw})).revision
+            step = _TAKING
             time.sleep(min(_DISABLE_PAUSE_S, self._session.left_s))
             for kind in ("host", "virtual"):
                 request = ReleaseAffinities(cidr=pool.spec.cidr, kind=kind)
                 timeout_s = self._session.left_s
                 IPAM(self._session.store).release_affinities(request, timeout_s=timeout_s)
+            step = _DELETING
             return self._delete(writer, target, revision)
-        except (PoolmgrError, KeyboardInterrupt):
-            warn(f"{target.ref} is disabled, but not deleted; delete it again")
+        except (PoolmgrError, KeyboardInterrupt) as error:
+            is_open = isinstance(error, (CommitUnknownError, KeyboardInterrupt))
+            if left := _LEFT[step, is_open]:
+                warn(f"{target.ref} {left}")
             raise
 
     def _delete(self, writer: Writer, target: Target, revision: int) -> str:

@@ -1,5 +1,5 @@
 """
-What a new or changed pool should not overlap with: warnings, for the user may know better.
+What pools should not overlap with: warnings, for the user may know better.
 
 Known are the nodes' own addresses and the service ranges that Calico announces, from the store;
 addresses and ranges of Kubernetes, if its API is named; and what other pools' annotations keep
@@ -36,26 +36,28 @@ def warn_of_overlaps(
     session: Session, state: State, changes: Sequence[Change], kubeconfig: str | None = None
 ) -> None:
     """
-    Warn of addresses in pools that somebody else has, before the pools are written.
+    Warn of addresses in pools that somebody else has, before anything is written.
 
     Args:
+        changes: All pools among them count, those that stay as they are, too.
         kubeconfig: File that leads to Kubernetes; None = do not ask it.
 
     Raises:
-        KubernetesError: It gives no answer.
+        InvalidRequestError: The file cannot be used; also where no pool is named.
+        KubernetesError: Kubernetes gives no answer.
         StoreError: No answer.
     """
-    created = [pool for change in changes if (pool := change.new_pool)]
-    if created:
-        _warn_of(created, _service_ranges(session))
-        _warn_of(created, _node_addresses(session))
-        if kubeconfig is not None:
-            _warn_of(created, _kubernetes(session, kubeconfig))
-    changed = [c.after for c in changes if isinstance(c.after, IPPool)]
-    if changed:
-        names = {pool.metadata.name for pool in changed}
+    after = [change.after or state.stored(change.target) for change in changes]
+    named = [pool for pool in after if isinstance(pool, IPPool)]
+    if named:
+        _warn_of(named, _service_ranges(session))
+        _warn_of(named, _node_addresses(session))
+    if kubeconfig is not None:
+        _warn_of(named, _kubernetes(session, kubeconfig, ask=bool(named)))
+    if named:
+        names = {pool.metadata.name for pool in named}
         others = [pool for pool in _pools(state) if pool.metadata.name not in names]
-        _warn_of_withheld(changed, [*others, *changed])
+        _warn_of_withheld(named, [*others, *named])
 
 
 def _warn_of(pools: Sequence[IPPool], named: Iterable[Named]) -> None:
@@ -99,12 +101,14 @@ def _service_ranges(session: Session) -> list[Named]:
     return [(text, "services of BGPConfiguration default") for text in texts]
 
 
-def _kubernetes(session: Session, kubeconfig: str) -> list[Named]:
+def _kubernetes(session: Session, kubeconfig: str, *, ask: bool) -> list[Named]:
     """Return the addresses of Kubernetes' nodes, the ranges given to them and to services."""
     timeout_s = min(5 * TIMEOUT_S, session.left_s)
     kubernetes = Kubernetes(Access(kubeconfig=kubeconfig), timeout_s=timeout_s)
     try:
         found: list[Named] = []
+        if not ask:
+            return found
         for node in kubernetes.nodes():
             found += ((text, f"Kubernetes node {node.name}") for text in node.addresses)
             what = f"pods of Kubernetes node {node.name}"

@@ -49,7 +49,8 @@ def create(
     from poolctl.resources.plans import Planner
 
     how = partial(Planner.create, skip_exists=skip_exists)
-    return _change(session, given, how, kubeconfig=kubeconfig, dry_run=dry_run)
+    again = "; go on with --skip-exists"
+    return _change(session, given, how, kubeconfig=kubeconfig, dry_run=dry_run, again=again)
 
 
 @click.command()
@@ -325,6 +326,7 @@ def _change(
     *,
     dry_run: bool,
     kubeconfig: str | None = None,
+    again: str = "",
 ) -> int:
     """Change what the manifests name."""
     from poolctl.resources.changes import Changes
@@ -335,4 +337,5 @@ def _change(
         distinct(resources(**given)),
         how,
         before=partial(warn_of_overlaps, session, kubeconfig=kubeconfig),
+        again=again,
     )

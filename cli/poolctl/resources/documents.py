@@ -27,7 +27,7 @@ def resources(filenames: Sequence[str], *, recursive: bool, skip_empty: bool) ->
         click.exceptions.Exit: The content of a document is refused; all of it has been said.
     """
     found, empty, refused = [], True, False
-    for origin, document in _documents(filenames, recursive=recursive):
+    for origin, document in _documents(filenames, recursive=recursive, skip_empty=skip_empty):
         empty = False
         try:
             found.append(manifests.resource(document))
@@ -56,14 +56,16 @@ def distinct(found: Sequence[Resource]) -> list[Resource]:
     return list(wanted.values())
 
 
-def _documents(filenames: Sequence[str], *, recursive: bool) -> Iterator[tuple[str, Any]]:
+def _documents(
+    filenames: Sequence[str], *, recursive: bool, skip_empty: bool
+) -> Iterator[tuple[str, Any]]:
     """Read all input, then yield the documents and where they come from."""
     found = []
     for filename in filenames:
         if filename == "-":
             texts = iter([(_STDIN, _standard_input())])
         else:
-            texts = manifests.files(filename, recursive=recursive)
+            texts = manifests.files(filename, recursive=recursive, skip_empty=skip_empty)
         for origin, text in texts:
             found += [(origin, each) for each in manifests.documents(text, origin)]
     yield from found

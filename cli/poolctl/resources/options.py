@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from poolctl.options import named_file
 from poolmgr.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ as_calicoctl = _all(
 
 kubeconfig_option = click.option(
     "--kubeconfig",
+    callback=named_file,
     metavar="FILE",
-    help="Warn, too, of new pools that overlap with addresses of this Kubernetes cluster.",
+    help="Warn, too, of pools that overlap with addresses of this Kubernetes cluster. Without "
+    "it no Kubernetes API is asked, whatever KUBECONFIG says.",
 )
 
 
@@ -55,6 +58,7 @@ def files(*, required: bool) -> Callable[[_Command], _Command]:
             "-f",
             "--filename",
             "filenames",
+            callback=named_file,
             multiple=True,
             required=required,
             metavar="FILE",

@@ -15,7 +15,7 @@ from poolmgr.errors import InvalidRequestError
 
 TYPES = ("strategic", "merge", "json")
 _DIRECTIVE = "$patch"
-_SHOWN = 120  # characters of a message that may quote the whole resource
+_SHOWN = 120  # characters of a foreign message
 _CHANGEABLE = ("labels", "annotations", "resourceVersion")
 
 
@@ -127,16 +127,38 @@ def _directive(patch: Mapping[str, Any]) -> str:
 
 
 def _json_patch(old: Any, patch: Any) -> Any:
-    from jsonpatch import JsonPatch, JsonPatchException, JsonPointerException
+    for number, operation in enumerate(patch, 1):
+        try:
+            old = _operated(old, operation)
+        except ValueError as error:
+            named = isinstance(operation, Mapping)
+            words = [str(operation.get(key, "")) for key in ("op", "path") if named]
+            which = f" ({shown(' '.join(words))})" if any(words) else ""
+            raise InvalidRequestError(f"patch: operation {number}{which}: {error}") from error
+    return old
+
+
+def _operated(old: Any, operation: Any) -> Any:
+    """Apply one operation; ValueError = it does not fit."""
+    from jsonpatch import (
+        JsonPatch,
+        JsonPatchException,
+        JsonPatchTestFailed,
+        JsonPointerException,
+    )
 
     try:
-        return JsonPatch(patch).apply(old)
-    except (JsonPatchException, JsonPointerException) as error:
-        raise InvalidRequestError(f"patch: {error!s:.{_SHOWN}}") from error
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
-        # What the library makes of a path through a number, or of an operation without a path.
-        why = f"{error!s:.{_SHOWN}}"
-        raise InvalidRequestError(f"patch: an operation does not fit: {why}") from error
+        return JsonPatch([operation]).apply(old)
+    except JsonPatchTestFailed as error:
+        raise ValueError(f"the value is not {shown(operation['value'])}") from error
+    except JsonPatchException as error:
+        raise ValueError(f"{error!s:.{_SHOWN}}") from error
+    except (
+        JsonPointerException,
+        # What the library makes of a path through a number, or of one that is none.
+        *(TypeError, KeyError, ValueError, IndexError, AttributeError),
+    ) as error:
+        raise ValueError("there is no such path") from error
 
 
 _APPLY = {"strategic": _strategic, "merge": _merge, "json": _json_patch}

@@ -45,6 +45,7 @@ class Writer:
         self._session, self._epoch = session, state.epoch
         self._has_cluster = state.found[CLUSTER] is not None
         self._pools_revision = state.revision
+        self._written = "nothing was written"
         self.guard_pools = False
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -77,24 +78,25 @@ class Writer:
         whole = replace(txn, expect=expect, unchanged=unchanged, epoch=self._epoch, puts=puts)
         result = self._session.store.commit(whole, timeout_s=self._session.left_s)
         if isinstance(result, Conflict):
-            raise RefusedError(_conflict(whole, result))
+            raise RefusedError(_conflict(whole, result, self._written))
         self._pools_revision = result.revision
         self._epoch = puts.get(EPOCH_KEY, self._epoch)
         self._has_cluster |= CLUSTER in puts
+        self._written = "nothing more was written"
         return result
 
 
-def _conflict(txn: Txn, conflict: Conflict) -> str:
-    """Say who was overtaken."""
+def _conflict(txn: Txn, conflict: Conflict, written: str) -> str:
+    """Say who was overtaken, and what was written."""
     found = conflict.current.found
     if found[MARKER_KEY]:
-        return f"{BEING_WRITTEN}; nothing was written; {HOW_TO_END}"
+        return f"{BEING_WRITTEN}; {written}; {HOW_TO_END}"
     now = {key: stored.mod_revision if stored else 0 for key, stored in found.items()}
     names = [key.rpartition("/")[2] for key, was in txn.expect.items() if now.get(key) != was]
     which = f"{', '.join(names[:_FEW])} was changed" if names and len(txn.expect) > 2 else ""
     return (
         f"somebody else changed it, or what it depends on, at the same time"
-        f"{f' ({which})' if which else ''}; nothing was written, look and try again"
+        f"{f' ({which})' if which else ''}; {written}, look and try again"
     )
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from poolctl.report import FOUND, REFUSED, UNKNOWN
+from poolctl.report import FOUND, REFUSED, UNAVAILABLE, UNKNOWN
 from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.records import handle_key, resource_key
 from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn
+from poolmgr.errors import StoreUnavailableError
+from poolmgr.store.memory import MemoryStore
 from poolmgr.survey import Audit
 from tests.poolctl.conftest import COMMAND
 from tests.support.assigned import attach
 from tests.support.failing import FailingStore
 from tests.support.filled import FOREIGN, fill
-from tests.support.poolctl import CLUSTER, on, put, stored
+from tests.support.poolctl import CLUSTER, on, pool, put, stored
 
 
 def kept(store):
@@ -234,6 +236,64 @@ def test_an_unknown_outcome_says_to_run_it_again_which_goes_on(tmp_path):
     assert 0 == again.exit_code
     assert "Going on after" in again.stderr
     assert kept(first) == kept(store)
+
+
+def test_what_others_did_meanwhile_is_told_and_nothing_is_said_of_the_copy(tmp_path):
+    """A pool comes just after the pools went, and a pod gets an address of it."""
+
+    class Rivalled(MemoryStore):
+        done = False
+
+        def commit(self, txn, *, timeout_s=1.0):
+            result = super().commit(txn, timeout_s=timeout_s)
+            if b'"after": ""' in txn.puts.get(MARKER_KEY, b"") and not self.done:
+                self.done = True
+                theirs = resource_key("ippools", "theirs")
+                put_anyway(self, {theirs: pool("theirs", "10.10.0.0/16").encode()})
+                attach(self, "live", node="node-d")
+            return result
+
+    store = Rivalled()
+    fill(store)
+    path = str(tmp_path / "copy")
+    on(store)("datastore", "backup", path)
+    on(store)("datastore", "lock")
+    result = on(store)("datastore", "restore", "--replace", path, "--yes")
+
+    assert store.done
+    assert FOUND == result.exit_code
+    assert "restart the pods" in result.stderr
+    assert "in the copy" not in result.stderr
+    assert [] == list(Audit(store))
+
+
+def test_a_pool_is_not_applied_while_a_copy_is_written(at_memory, memory):
+    put(memory, {MARKER_KEY: b'{"copy":"x","replaces":false,"after":"/calico/x"}'})
+    result = at_memory("apply", "-f", "-", stdin=pool())
+
+    assert REFUSED == result.exit_code
+    assert "run the same `poolctl datastore restore`" in result.stderr
+
+
+def test_an_audit_that_gets_no_answer_does_not_deny_that_everything_was_written(
+    tmp_path, monkeypatch
+):
+    store, path = MemoryStore(), str(tmp_path / "copy")
+    fill(store)
+    wanted = kept(store)
+    on(store)("datastore", "backup", path)
+    store = MemoryStore()
+
+    def down(self):
+        raise StoreUnavailableError("down")
+
+    monkeypatch.setattr("poolctl.datastore.copying.Audit.__iter__", down)
+    result = on(store)("datastore", "restore", path, "--yes")
+
+    assert UNAVAILABLE == result.exit_code
+    assert "everything was written, but not audited" in result.stderr
+    assert "Run it again" not in result.stderr
+    assert wanted == kept(store)
 
 
 @pytest.mark.parametrize("words", [("backup",), ("export", "-o")])

@@ -6,6 +6,7 @@ import pytest
 
 from poolctl.doctor.findings import Verdict
 from poolctl.doctor.stored import examine
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.records import CONFIG_KEY, resource_key
 from poolmgr.core.txn import EPOCH_KEY
 from poolmgr.store.memory import MemoryStore
@@ -57,6 +58,13 @@ def test_a_locked_datastore_is_warned_of():
     assert Verdict.WARNING == look(cluster(datastoreReady=False))["datastore"][0][0]
 
 
+def test_a_copy_that_broke_off_is_a_problem():
+    found = look({MARKER_KEY: "{}"})
+
+    assert [Verdict.PROBLEM] == [verdict for verdict, _ in found["copy"]]
+    assert "copy" not in look({})
+
+
 def test_an_epoch_that_was_deleted_is_warned_of():
     found = look({"/poolmgr/v1/session/node-a": '{"n": 1, "deleted": []}'})
 
@@ -72,7 +80,7 @@ def test_an_epoch_that_was_deleted_is_warned_of():
             "as configured: strict affinity on, 20 blocks",
         ),
         ('{"auto_allocate_blocks":true,"maxBlocksPerHost":-1}', Verdict.OK, "any number of"),
-        ("{}", Verdict.WARNING, "strict_affinity and auto_allocate_blocks are both false"),
+        ("{}", Verdict.WARNING, "StrictAffinity and AutoAllocateBlocks are both false"),
         ("[]", Verdict.PROBLEM, CONFIG_KEY),
     ],
 )

@@ -360,5 +360,6 @@ def test_a_report_needs_a_cluster_and_a_directory(tmp_path, check):
     assert (REFUSED, "") == (nameless.exit_code, nameless.stdout)
     assert "the datastore has no ClusterInformation yet" in nameless.stderr
     assert (REFUSED, "") == (nowhere.exit_code, nowhere.stdout)
-    assert "No such file or directory" in nowhere.stderr
+    path = tmp_path / "absent" / "r.json"
+    assert f"cannot write {path}: No such file or directory" in nowhere.stderr
     assert [] == [*tmp_path.iterdir()]

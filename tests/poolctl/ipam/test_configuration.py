@@ -146,8 +146,8 @@ def test_a_cooldown_is_warned_of(at_memory):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max-blocks-per-host=2"], "a limit needs strict_affinity: true"),
-        (["--auto-allocate-blocks=false"], "one of them must be true"),
+        (["--max-blocks-per-host=2"], "MaxBlocksPerHost is 2, but StrictAffinity is false"),
+        (["--auto-allocate-blocks=false"], "StrictAffinity and AutoAllocateBlocks are both false"),
     ],
 )
 def test_what_breaks_a_rule_changes_nothing(at_memory, memory, options, message):

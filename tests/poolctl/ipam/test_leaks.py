@@ -7,7 +7,7 @@ import pytest
 
 from poolctl.config import Session
 from poolctl.ipam import leaks
-from poolctl.report import REFUSED, USAGE
+from poolctl.report import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.request import AssignIP, AutoAssign, Release, ReleaseByHandle, ReleaseIPs
@@ -17,6 +17,7 @@ from poolmgr.ipam import IPAM
 from poolmgr.store.memory import MemoryStore
 from poolmgr.survey import Audit
 from tests.support.assigned import attach
+from tests.support.hooked import interrupt
 from tests.support.poolctl import CLUSTER, on, pool, stored
 
 CLEAN = "0 refused, as they belong to somebody else by now"
@@ -446,3 +447,37 @@ def test_what_a_rival_does_meanwhile_to_one_address_does_not_keep_the_others(
     assert status == result.exit_code
     assert f"addresses: {counts}" in result.stdout
     assert dict.fromkeys(leaked[: len(again)], "net-a.c1") == reports.held()
+
+
+def test_handles_of_an_interrupted_deletion_are_of_unknown_outcome(reports):
+    path = reports.write(handles={"o": reports.orphan("o")})
+    reports.store.before = interrupt
+
+    result = reports.release(path)
+
+    assert INTERRUPTED == result.exit_code
+    assert "handles: 0 deleted" in result.stdout
+    assert result.stdout.endswith("by now; of 1 it is unknown\n")
+
+
+def test_a_leaked_address_that_is_anothers_after_a_lost_answer_is_not_called_refused(
+    reports, monkeypatch
+):
+    address = attach(reports.store, "c1")
+    path = reports.write(address)
+    commit = reports.store.commit
+
+    def lose(txn, **options):
+        monkeypatch.setattr(reports.store, "commit", commit)
+        commit(txn, **options)
+        request = AssignIP(addresses=(parse_address(address),), host="node-a", handle="new")
+        IPAM(reports.store).assign_ip(request)
+        raise CommitUnknownError("answer lost")
+
+    monkeypatch.setattr(reports.store, "commit", lose)
+
+    result = reports.release(path)
+
+    assert UNKNOWN == result.exit_code
+    assert "addresses: 0 released, 0 not assigned any more, 0 refused" in result.stdout
+    assert "by now; of 1 it is unknown\n" in result.stdout

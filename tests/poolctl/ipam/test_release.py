@@ -6,7 +6,7 @@ import pytest
 
 from poolctl.config import Session
 from poolctl.ipam import release
-from poolctl.report import REFUSED, USAGE
+from poolctl.report import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from poolmgr.cidr import parse_address
 from poolmgr.core.records import decode_session, session_key
 from poolmgr.core.request import (
@@ -23,7 +23,9 @@ from poolmgr.ipam import IPAM
 from poolmgr.store.memory import MemoryStore
 from poolmgr.survey import Audit
 from tests.support.assigned import attach
+from tests.support.hooked import HookedStore, interrupt
 from tests.support.poolctl import on, pool, stored
+from tests.support.tenants import settle
 
 
 @pytest.fixture
@@ -286,3 +288,38 @@ def test_an_add_for_a_handle_that_was_released_gets_nothing_either(run, store):
     run("--handle", "net-a.c1", "--yes")
 
     assert 1 == decode_session("", stored(store)[session_key("node-a")]).n
+
+
+@pytest.mark.parametrize("what", ["--ip", "--handle"])
+def test_an_address_that_is_anothers_after_a_lost_answer_is_not_called_refused(what):
+    store = HookedStore()
+    address = settle(store)[0]
+
+    def lose():
+        assert address in [attach(store, f"z{number}") for number in range(3)]
+        raise CommitUnknownError("answer lost")
+
+    store.after = lose
+    named = {"--ip": address, "--handle": "net-a.a1"}[what]
+
+    result = on(store)("ipam", "release", what, named, "--yes")
+
+    assert UNKNOWN == result.exit_code
+    assert f"error: address {address} may have been released by this call" in result.stderr
+    assert "it is kept" not in result.stderr
+    if what == "--handle":
+        assert result.stdout.endswith(
+            "0 refused, as they belong to somebody else by now; of 1 it is unknown\n"
+        )
+
+
+def test_addresses_of_an_interrupted_release_are_of_unknown_outcome():
+    store = HookedStore()
+    settle(store)
+    store.after = interrupt
+
+    result = on(store)("ipam", "release", "--handle", "net-a.a1", "--yes")
+
+    assert INTERRUPTED == result.exit_code
+    assert "0 released" in result.stdout
+    assert result.stdout.endswith("; of 1 it is unknown\n")

@@ -162,6 +162,14 @@ def in_handles(**fields):
     return json.dumps({**HEAD, "allocations": {}, "leakedHandles": [kept]})
 
 
+def raw(allocations: str) -> str:
+    """A report with allocations as they are: JSON that Python would not write."""
+    entry = {"ip": "10.0.0.5", "sequenceNumber": 1}
+    for word, in_use in (("IN_USE", True), ("LEAKED", False)):
+        allocations = allocations.replace(word, json.dumps({**entry, "inUse": in_use}))
+    return json.dumps({**HEAD, "allocations": {}})[:-2] + allocations + "}}"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,6 +195,21 @@ def in_handles(**fields):
         (in_allocations(handle=None), "handle: must be a text"),
         (in_allocations(ip="10.0.0.6"), "ip: '10.0.0.6' is another address"),
         (in_allocations(ip="10.0.0"), "ip: '10.0.0' is no IP address"),
+        (raw('"10.0.0.5": [IN_USE], "10.0.0.5": [LEAKED]'), r"\['10.0.0.5'\]: given twice"),
+        (raw('"10.0.0.5": [LEAKED], "10.0.0.5": [IN_USE]'), r"\['10.0.0.5'\]: given twice"),
+        (raw('"fd00::1": [IN_USE], "FD00::1": [IN_USE]'), r"\['FD00::1'\]: given twice"),
+        (raw('"10.0.0.5": [IN_USE, LEAKED]'), r"'\]: both in use and leaked"),
+        (raw('"10.0.0.5": [LEAKED, LEAKED]'), r"'\]: given twice"),
+        (raw('"10.0.0.5": [{"inUse": true, "inUse": false}]'), r"\.inUse: given twice"),
+        (raw('"10.0.0": [IN_USE]'), r"\['10.0.0'\]: '10.0.0' is no IP address"),
+        (
+            json.dumps({**HEAD, "leakedHandles": [{"ID": "h", "Revision": "7"}] * 2}),
+            r"leakedHandles\[1\].ID: 'h' is given twice",
+        ),
+        (
+            in_handles().replace('"Revision"', '"Revision": "8", "Revision"'),
+            r"leakedHandles\[0\].Revision: given twice",
+        ),
         (in_handles(ID=...), r"leakedHandles\[0\].ID: is missing"),
         (in_handles(ID="a/b"), "ID: 'a/b' cannot be the id of a handle"),
         (in_handles(Revision=7), "Revision: must be a text"),
@@ -209,3 +232,14 @@ def test_what_is_no_report_is_refused_by_file_and_field(tmp_path, text, message)
         read()
 
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("raw", [b'{"version": "\xff"}', b"\xff\xfe{"])
+def test_what_is_no_text_is_said_to_be_none(tmp_path, raw):
+    path = tmp_path / "bad.json"
+    path.write_bytes(raw)
+
+    with pytest.raises(InvalidRequestError) as caught:
+        Report(str(path))
+
+    assert f"{path} is not JSON: it is not UTF-8 text" == str(caught.value)

@@ -8,6 +8,7 @@ import pytest
 
 from poolctl.report import REFUSED, UNKNOWN, USAGE
 from poolmgr.cidr import parse_address, parse_network
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core import records
 from poolmgr.core.link import GATEWAY, PREFIX_LENGTH
 from poolmgr.core.request import AssignIP, AutoAssign, ReleaseByHandle
@@ -233,6 +234,18 @@ def test_what_somebody_else_does_at_the_same_time_is_not_overwritten(rival):
     assert REFUSED == result.exit_code
     assert "somebody else changed a pool at the same time; nothing was written" in result.stderr
     assert "split-p-1" not in pools(store)
+
+
+def test_nothing_is_split_while_a_copy_is_written():
+    store = Meanwhile()
+    put_pool(store)
+    store.happens = lambda: put(store, {MARKER_KEY: b"{}"})
+    result = on(store)("ipam", "split", "2", "--name", "p")
+
+    assert REFUSED == result.exit_code
+    assert "a copy is being written" in result.stderr
+    assert "datastore restore" in result.stderr
+    assert ["p"] == [*pools(store)]
 
 
 def test_data_that_was_restored_meanwhile_is_left_alone():

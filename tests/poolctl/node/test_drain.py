@@ -4,13 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from poolctl.report import REFUSED, USAGE
+from poolctl.report import INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.records import affinity_key
 from poolmgr.core.request import Release, ReleaseIPs
+from poolmgr.errors import StoreUnavailableError
 from poolmgr.ipam import IPAM
 from poolmgr.survey import Audit
-from tests.support.poolctl import stored
+from tests.support.assigned import attach
+from tests.support.hooked import HookedStore, interrupt
+from tests.support.poolctl import on, stored
 from tests.support.tenants import settle
 
 
@@ -22,6 +25,10 @@ def addresses(store):
 @pytest.fixture
 def empty(addresses, store):
     """Release what lies in node-a's block; what it borrows stays."""
+    empty_block(store, addresses)
+
+
+def empty_block(store, addresses):
     releases = tuple(Release(address=parse_address(each)) for each in addresses[:-1])
     IPAM(store).release_ips(ReleaseIPs(releases=releases))
 
@@ -101,3 +108,46 @@ def test_a_block_that_nobody_can_give_up_is_an_error(empty, poolctl, raw):
 
     assert (REFUSED, "") == (result.exit_code, result.stdout)
     assert "10.10.0.4/30 could not be given up; poolctl ipam check tells" in result.stderr
+
+
+def test_a_block_that_gets_an_address_meanwhile_is_kept_and_not_given_up():
+    store = HookedStore()
+    empty_block(store, settle(store))
+    store.before = lambda: attach(store, "new")
+
+    result = on(store)("node", "drain", "node-a", "--yes")
+
+    assert REFUSED == result.exit_code
+    assert [
+        "10.10.0.4/30 kept: 1 address in use",
+        "  10.10.0.4 of handle net-a.new (network net-a, interface eth0, node node-a)",
+    ] == result.stdout.splitlines()
+
+
+class _Deaf(HookedStore):
+    """A store that does not answer reads after its next write."""
+
+    is_deaf = False
+
+    def read(self, fetch, **options):
+        if self.is_deaf:
+            raise StoreUnavailableError("no answer")
+        return super().read(fetch, **options)
+
+    def go_deaf(self):
+        self.is_deaf = True
+
+
+@pytest.mark.parametrize(("is_deaf", "status"), [(True, UNAVAILABLE), (False, INTERRUPTED)])
+def test_a_drain_that_is_cut_off_says_that_something_may_be_done(is_deaf, status):
+    store = _Deaf()
+    empty_block(store, settle(store))
+    store.after = store.go_deaf if is_deaf else interrupt
+
+    result = on(store)("node", "drain", "node-a", "--yes")
+
+    assert (status, "") == (result.exit_code, result.stdout)
+    assert (
+        "poolctl: warning: empty blocks of node/node-a may be given up already; what was done "
+        "stays done, and running the command again does the rest\n"
+    ) in result.stderr

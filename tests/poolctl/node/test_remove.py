@@ -8,14 +8,15 @@ from poolctl.report import INTERRUPTED, REFUSED, UNKNOWN, USAGE
 from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core.records import affinity_key, block_key, session_key
 from poolmgr.core.request import AssignIP, OwnerOf, Sticky
-from poolmgr.errors import PoolmgrError
+from poolmgr.errors import CommitUnknownError, PoolmgrError
 from poolmgr.ipam import IPAM
 from poolmgr.store.memory import MemoryStore
 from poolmgr.survey import Audit
 from tests.support.assigned import attach
 from tests.support.failing import FailingStore
+from tests.support.hooked import HookedStore
 from tests.support.kube_api import KubeApi
-from tests.support.poolctl import on, stored
+from tests.support.poolctl import on, pool, stored
 from tests.support.tenants import NODE_A, settle
 
 STICKY = Sticky(namespace="default", identity="web-0", retention_s=None, holder="web-0")
@@ -269,3 +270,53 @@ def test_an_outcome_that_is_unknown_is_said_and_trying_again_is_safe():
     assert "node/node-a is not wholly removed" in first.stderr
     assert 0 == second.exit_code
     assert [] == of_node(store, "node-a")
+
+
+def test_a_node_that_claims_a_block_at_the_last_moment_keeps_its_resource():
+    store = HookedStore()
+    settle(store)
+    on(store)("apply", "-f", "-", stdin=pool("pool-b", "10.11.0.0/16"))
+    store.when = lambda txn: NODE_A[0] in txn.deletes
+    store.before = lambda: attach(store, "late")
+
+    result = on(store)("node", "remove", "node-a", "--yes")
+
+    assert REFUSED == result.exit_code
+    assert "error: node/node-a came back while it was removed" in result.stderr
+    assert "node/node-a is not wholly removed" in result.stderr
+    assert NODE_A[0] in stored(store)
+
+
+def test_a_release_of_unknown_outcome_is_not_called_refused(monkeypatch):
+    """Somebody gets the address again, for the same node, whenever the answer is lost."""
+    store, commit = HookedStore(), HookedStore.commit
+    address = parse_address(settle(store)[0])
+
+    def lose(self, txn, **options):
+        key = block_key(parse_network("10.10.0.4/30"))
+        held = _holder(store, address)
+        result = commit(self, txn, **options)
+        if held is not None and key in txn.puts and _holder(store, address) is None:
+            monkeypatch.setattr(HookedStore, "commit", commit)
+            request = AssignIP(
+                addresses=(address,),
+                host="node-a",
+                handle="again",
+                attributes={"node": "node-a"},
+            )
+            IPAM(store).assign_ip(request)
+            monkeypatch.setattr(HookedStore, "commit", lose)
+            raise CommitUnknownError("answer lost")
+        return result
+
+    monkeypatch.setattr(HookedStore, "commit", lose)
+
+    result = on(store)("node", "remove", "node-a", "--yes")
+
+    assert UNKNOWN == result.exit_code
+    assert f"address {address} may have been released by this call" in result.stderr
+    assert NODE_A[0] in stored(store)
+
+
+def _holder(store, address) -> str | None:
+    return next((e.handle for e in Audit(store).entries() if e.address == address), None)

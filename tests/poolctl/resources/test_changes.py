@@ -14,9 +14,11 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.request import AssignIP, AutoAssign
 from poolmgr.core.txn import EPOCH_KEY, Fetch, Txn
+from poolmgr.errors import CommitUnknownError, StoreUnavailableError
 from poolmgr.ipam import IPAM
 from poolmgr.store.memory import Faults, MemoryStore
 from tests.support.facts import block_of, stored_block
+from tests.support.hooked import HookedStore, interrupt
 from tests.support.poolctl import CLUSTER, POOL_A, manifest, on, pool, put, stored
 
 
@@ -265,7 +267,7 @@ def test_a_pool_changed_while_it_is_deleted_stays_disabled(memory):
     result = on(store)("delete", "ippool", "pool-a")
 
     assert result.exit_code == REFUSED
-    assert "poolctl: warning: ippool/pool-a is disabled, but not deleted" in result.stderr
+    assert "poolctl: warning: ippool/pool-a was disabled, but not deleted" in result.stderr
     assert spec_of(store)["disabled"] is True
 
 
@@ -287,7 +289,7 @@ def test_ctrl_c_amid_a_deletion_says_what_is_left(environ, poolctl, raw, etcd_en
 
     assert (INTERRUPTED, "") == (process.returncode, stdout)
     assert (
-        "poolctl: warning: ippool/pool-a is disabled, but not deleted; delete it again\n"
+        "poolctl: warning: ippool/pool-a was disabled, but not deleted; delete it again\n"
         in stderr
     )
     assert "Traceback" not in stderr
@@ -431,3 +433,58 @@ def test_what_somebody_else_deleted_meanwhile_is_said(at_memory, memory, monkeyp
 
     assert REFUSED == result.exit_code
     assert "node/a: does not exist any more" in result.stderr
+
+
+MAY_BE_DISABLED = "may be disabled, and was not deleted; delete it again"
+DISABLED = "was disabled, but not deleted; delete it again"
+MAY_BE_GONE = "was disabled, and may be deleted; look, and delete it again if not"
+
+
+def lose():
+    raise CommitUnknownError("answer lost")
+
+
+def fail():
+    raise StoreUnavailableError("down")
+
+
+@pytest.mark.parametrize(
+    ("is_last", "moment", "act", "warning", "status"),
+    [
+        (False, "before", fail, None, UNAVAILABLE),
+        (False, "after", lose, MAY_BE_DISABLED, UNKNOWN),
+        (False, "after", interrupt, MAY_BE_DISABLED, INTERRUPTED),
+        (True, "before", fail, DISABLED, UNAVAILABLE),
+        (True, "before", lose, MAY_BE_GONE, UNKNOWN),
+        (True, "after", lose, MAY_BE_GONE, UNKNOWN),
+        (True, "after", interrupt, MAY_BE_GONE, INTERRUPTED),
+    ],
+)
+def test_a_deletion_that_is_cut_off_says_what_is_known_of_the_pool(
+    is_last, moment, act, warning, status
+):
+    store = HookedStore()
+    on(store)("create", "-f", "-", stdin=pool())
+    store.when = lambda txn: POOL_A in (txn.deletes if is_last else txn.puts)
+    setattr(store, moment, act)
+
+    result = on(store)("delete", "ippool", "pool-a")
+
+    told = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert status == result.exit_code
+    assert ([f"poolctl: warning: ippool/pool-a {warning}"] if warning else []) == told
+
+
+def test_a_pool_that_is_enabled_again_while_it_is_deleted_is_not_called_disabled():
+    store = HookedStore()
+    on(store)("create", "-f", "-", stdin=pool())
+    enable = '{"spec":{"disabled":false}}'
+    store.when = lambda txn: POOL_A in txn.deletes
+    store.before = lambda: on(store)("patch", "ippool", "pool-a", "-p", enable)
+
+    result = on(store)("delete", "ippool", "pool-a")
+
+    assert REFUSED == result.exit_code
+    assert "ippool/pool-a is disabled" not in result.stderr
+    assert f"ippool/pool-a {DISABLED}" in result.stderr
+    assert "nothing more was written" in result.stderr

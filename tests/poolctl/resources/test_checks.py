@@ -148,11 +148,33 @@ def test_nothing_is_written_when_kubernetes_gives_no_answer(at_memory, memory, a
     assert {} == stored(memory)
 
 
-def test_nothing_is_asked_where_no_pool_is_new(at_memory, api, tmp_path):
-    at_memory("create", "-f", "-", stdin=pool())
+def test_nothing_is_asked_where_no_pool_is_named(at_memory, api, tmp_path):
     kubeconfig = api.kubeconfig(tmp_path / "kubeconfig")
 
-    result = at_memory("apply", "-f", "-", "--kubeconfig", kubeconfig, stdin=pool())
+    result = at_memory("apply", "-f", "-", "--kubeconfig", kubeconfig, stdin=manifest("Node", "n"))
 
-    assert "ippool/pool-a unchanged\n" == result.stdout
+    assert "node/n created\n" == result.stdout
     assert [] == api.requests
+
+
+@pytest.mark.parametrize("text", [pool(), manifest("Node", "n")])
+def test_a_kubeconfig_that_was_asked_for_must_be_usable(at_memory, tmp_path, text):
+    at_memory("apply", "-f", "-", stdin=text)
+
+    result = at_memory("apply", "-f", "-", "--kubeconfig", str(tmp_path / "no"), stdin=text)
+
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert f"kubeconfig {tmp_path / 'no'} cannot be used" in result.stderr
+
+
+def test_pools_that_are_stored_are_warned_of_too(at_memory):
+    at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16"))
+    at_memory("apply", "-f", "-", stdin=manifest("Node", "n", {"bgp": {"ipv4Address": "10.50.0.9"}}))
+
+    unchanged = at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16"))
+    changed = at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16", disabled=True))
+
+    assert "ippool/pool-a unchanged\n" == unchanged.stdout
+    assert "ippool/pool-a configured\n" == changed.stdout
+    for result in (unchanged, changed):
+        assert 1 == sum("10.50.0.9 (node n)" in each for each in warnings(result))

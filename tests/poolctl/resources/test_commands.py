@@ -103,6 +103,19 @@ def test_a_failed_transaction_ends_the_command_and_tells_how_far_it_came(
     assert written == sum("/nodes/" in key for key in stored(store))
 
 
+def test_a_creation_that_was_cut_off_goes_on_as_it_says():
+    store = MemoryStore(Faults(conflict={2}))
+    nodes = ",".join(manifest("Node", f"n{number:03}") for number in range(120))
+
+    first = on(store)("create", "-f", "-", stdin=f"[{nodes}]")
+    second = on(store)("create", "-f", "-", "--skip-exists", stdin=f"[{nodes}]")
+
+    assert "100 resources before were written; go on with --skip-exists" in first.stderr
+    assert "nothing more was written" in first.stderr
+    assert 0 == second.exit_code
+    assert 120 == sum("/nodes/" in key for key in stored(store))
+
+
 @pytest.mark.parametrize("command", ["create", "apply", "replace", "delete"])
 def test_a_dry_run_tells_what_would_happen(at_memory, memory, command):
     at_memory("create", "-f", "-", stdin=pool())

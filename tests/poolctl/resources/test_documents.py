@@ -31,6 +31,14 @@ def test_no_resource_at_all_is_an_error_unless_it_may_be_so(tmp_path):
     assert [] == read(tmp_path, skip_empty=True)
 
 
+def test_an_empty_directory_or_device_has_no_resource(tmp_path):
+    with pytest.raises(InvalidRequestError, match=f"directory {tmp_path} holds no file"):
+        read(tmp_path)
+    with pytest.raises(InvalidRequestError, match="there is no resource in /dev/null"):
+        read("/dev/null")
+    assert [] == read(tmp_path, "/dev/null", skip_empty=True)
+
+
 def test_every_refused_document_is_told(tmp_path, capsys):
     text = f"[{pool('a', 'x')}, {pool('b')}, {pool('c', blockSize=7)}]"
     (tmp_path / "a.json").write_text(text)

@@ -100,12 +100,22 @@ def test_operations_are_applied_in_order():
         ("strategic", '{"spec": {"$retainKeys": []}}', "directive $retainKeys is not known"),
         ("strategic", '{"spec": {"allowedUses": [{"$patch": "delete"}]}}', "$patch in a list"),
         ("json", '[{"op": "grow", "path": "/spec"}]', "patch: "),
-        ("json", '[{"op": "remove", "path": "/spec/absent"}]', "patch: "),
-        ("json", '[{"op": "test", "path": "/spec/blockSize", "value": 1}]', "patch: "),
-        ("json", "[{}]", "patch: "),
-        ("json", "[1]", "patch: "),
+        ("json", '[{"op": "remove", "path": "/spec/absent"}]', 'operation 1 ("remove /spec'),
+        (
+            "json",
+            '[{"op": "test", "path": "/spec/blockSize", "value": 1}]',
+            'patch: operation 1 ("test /spec/blockSize"): the value is not 1',
+        ),
+        (
+            "json",
+            '[{"op": "test", "path": "/kind", "value": "IPPool"},'
+            ' {"op": "test", "path": "/kind", "value": null}]',
+            'patch: operation 2 ("test /kind"): the value is not null',
+        ),
+        ("json", "[{}]", "patch: operation 1: "),
+        ("json", "[1]", "patch: operation 1: "),
         ("json", '[{"op": "add", "path": 7, "value": 1}]', "patch: "),
-        ("json", '[{"op": "add", "path": "/spec/blockSize/x/y", "value": 1}]', "patch: "),
+        ("json", '[{"op": "add", "path": "/spec/blockSize/x/y", "value": 1}]', "no such path"),
         ("json", '[{"op": "replace", "path": "", "value": 7}]', "it leaves no resource"),
     ],
 )
@@ -114,6 +124,7 @@ def test_what_does_not_fit_is_refused(type_, text, why):
         after(text, type_)
 
     assert why in str(caught.value)
+    assert "class" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 

@@ -8,6 +8,7 @@ from poolctl.resources.state import CLUSTER, Target, look
 from poolctl.resources.writing import Writer, batches, refs
 from poolmgr.api import IPPool, Node
 from poolmgr.api.meta import ObjectMeta
+from poolmgr.copies.order import MARKER_KEY
 from poolmgr.core.txn import EPOCH_KEY, Txn
 from poolmgr.errors import RefusedError
 from poolmgr.store.memory import MemoryStore
@@ -98,6 +99,16 @@ def test_a_pool_that_somebody_writes_meanwhile_is_noticed_where_it_matters():
         assert ([] if guard else ["a"]) == names(store)
 
 
+def test_nothing_is_written_while_a_copy_is():
+    store = MemoryStore()
+    writer = opened(store)
+    put(store, {MARKER_KEY: b"{}"})
+
+    with pytest.raises(RefusedError, match=r"a copy is being written.*datastore restore"):
+        writer.write([created("a")])
+    assert {MARKER_KEY: b"{}"} == stored(store)
+
+
 def test_another_datastore_than_the_one_that_was_read_is_not_written():
     store = MemoryStore()
     put(store, {EPOCH_KEY: b"one"})
@@ -123,3 +134,14 @@ def test_of_many_names_a_few_are_told():
 
     assert "ippool/p0, ippool/p1" == refs(targets[:2])
     assert "ippool/p0, ippool/p1, ippool/p2, ippool/p3, ippool/p4 and 2 more" == refs(targets)
+
+
+def test_a_conflict_after_a_first_transaction_does_not_say_that_nothing_was_written():
+    store = MemoryStore()
+    writer = opened(store, "a", "b")
+    writer.write([created("a")])
+    other = dict([stored_resource("nodes", "Node", "b", {})])
+    store.commit(Txn(expect={}, epoch=stored(store)[EPOCH_KEY], puts=other))
+
+    with pytest.raises(RefusedError, match="; nothing more was written, look"):
+        writer.write([created("b")])
