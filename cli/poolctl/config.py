@@ -85,7 +85,7 @@ class Session:
 
     @property
     def scan_s(self) -> float:
-        """Seconds for a step that reads everything, each page of which has a time of its own."""
+        """Seconds for a step that reads everything; each of its pages has a time of its own."""
         return self._left_s(_SCAN_S)
 
     def _left_s(self, unlimited_s: float) -> float:

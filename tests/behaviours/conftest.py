@@ -47,11 +47,10 @@ def program(raw: RawEtcd, executable: Run) -> Run:
     return executable
 
 
-@pytest.fixture(scope="module")
-def emptied(etcd_endpoint: str) -> Iterator[RawEtcd]:
-    """The private etcd for what is done once for a whole table; empty at first."""
+@pytest.fixture(scope="session")
+def shared_raw(etcd_endpoint: str) -> Iterator[RawEtcd]:
+    """As `raw`, for what is done once for a whole table, which has to empty etcd by itself."""
     other = RawEtcd(etcd_endpoint)
-    other.delete_everything()
     yield other
     other.close()
 

@@ -86,7 +86,10 @@ STORIES = (
         Step(
             id="SA-12",
             do=SHOW,
-            says=SAYS
+            says=says=(
+                "is in use\nHandle ID: my-test-handle\n",
+                "Attributes:\n  node: allocation-attributes\n  type: vxlanTunnelAddress\n",
+            ),
             stored={"10.0.0.1": {"handle_id": "my-test-handle", "secondary": TUNNEL}},
         ),
     ),

@@ -121,7 +121,7 @@ def test_pools_are_used_in_the_order_asked_for_or_by_name(row, pools, order, sit
 
 
 @each([FIRST])
-def test_a_fresh_block_is_used_from_its_beginning(row, site):
+def test_a_fresh_block_is_used_from_its_beginning(row, site, program):
     site.pool("pool-a", "10.0.0.0/24", 26)
 
     given = texts(a.address for a in site.auto(5, handle="h").allocations)
@@ -129,5 +129,5 @@ def test_a_fresh_block_is_used_from_its_beginning(row, site):
     (cidr,) = site.blocks()
     net, _, base = cidr.partition("/")[0].rpartition(".")
     assert [f"{net}.{int(base) + n}" for n in range(5)] == given
-    shown = site.poolctl("ipam", "show", "--ip", f"{net}.{int(base) + 2}").stdout
+    shown = program("ipam", "show", "--ip", f"{net}.{int(base) + 2}").stdout
     assert shown.startswith(f"IP {net}.{int(base) + 2} is in use\nHandle ID: h\n")

@@ -172,12 +172,23 @@ def test_a_release_in_the_future_is_found(row, site):
     assert [] == [*Audit(site.store, now_ns=NOON_NS + 61 * SECOND)]
 
 
-@each([NEGATIVE])
-def test_a_negative_cooldown_is_refused(row, site):
-    stdin = manifest("IPAMConfiguration", "default", {"ipCooldownSeconds": -1})
-    result = site.poolctl("create", "-f", "-", stdin=stdin)
+@each([AHEAD])
+def test_poolctl_finds_a_release_in_the_future(row, site, program):
+    site.pool("pool-a", CIDR, 24)
+    site.seed(CIDR, [{"releasedAt": rfc3339(time.time_ns() + 3600 * SECOND)}], {31: 0})
 
-    assert (1, True) == (result.exit_code, "spec.ipCooldownSeconds" in result.stderr)
+    done = program("ipam", "check")
+
+    assert 5 == done.returncode
+    assert FUTURE in done.stdout
+
+
+@each([NEGATIVE])
+def test_a_negative_cooldown_is_refused(row, site, program):
+    stdin = manifest("IPAMConfiguration", "default", {"ipCooldownSeconds": -1})
+    result = program("create", "-f", "-", stdin=stdin)
+
+    assert (1, True) == (result.returncode, "spec.ipCooldownSeconds" in result.stderr)
     assert {} == site.content()
 
 

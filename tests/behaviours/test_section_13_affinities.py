@@ -112,7 +112,7 @@ def test_a_block_is_released_when_it_is_empty(row, site):
 
 @each([OLD])
 @pytest.mark.parametrize("by", ["library", "poolctl"])
-def test_blocks_of_old_lose_their_hosts_too(row, by, site):
+def test_blocks_of_old_lose_their_hosts_too(row, by, site, program):
     put_pool(site, "pool-a", "10.0.0.0/16", 24)
     site.seed(FIRST, host="host-a")
     site.put(affinity_key("host-a", FIRST), {"state": "confirmed"})
@@ -120,7 +120,7 @@ def test_blocks_of_old_lose_their_hosts_too(row, by, site):
     if by == "library":
         release(site, cidr=parse_network("10.0.0.0/16"))
     else:
-        assert 0 == site.poolctl("delete", "ippool", "pool-a").exit_code
+        assert 0 == program("delete", "ippool", "pool-a").returncode
 
     assert (0, 0) == left(site)
 
@@ -154,17 +154,26 @@ def test_a_host_loses_blocks_of_a_pool_that_is_gone(row, site):
 
 
 @each([BY_ADDRESS])
-def test_a_release_by_address_takes_the_strayed_block_that_it_empties_away(row, site):
+@pytest.mark.parametrize("by", ["library", "poolctl"])
+def test_a_release_by_address_takes_the_strayed_block_that_it_empties_away(
+    row, by, site, program
+):
+    def release_by_address(address: str) -> None:
+        if by == "library":
+            site.release(address)
+        else:
+            assert 0 == program("ipam", "release", "-y", "--ip", address).returncode
+
     put_node(site)
     put_pool(site, "pool-a", FIRST, nodeSelector=EQUAL)
     one, two, three = site.addresses(3)
     states = []
 
-    site.release(one)
+    release_by_address(one)
     states.append(left(site))
     put_pool(site, "pool-a", FIRST, nodeSelector=UNEQUAL)
     for address in (two, three):
-        site.release(address)
+        release_by_address(address)
         states.append(left(site))
 
     assert [(1, 1), (1, 1), (0, 0)] == states

@@ -215,12 +215,13 @@ def test_these_pools_are_stored(row, program, raw):
 
 
 @pytest.fixture(scope="module")
-def complaints(executable, emptied) -> dict[int, str]:
+def complaints(executable, shared_raw) -> dict[int, str]:
     """What poolctl says of each pool that it refuses, by the row's `id()`; it stores none."""
+    shared_raw.delete_everything()
     wrong = json.dumps([row.manifest for row in REFUSED])
     result = executable("create", "-f", "-", stdin=wrong)
 
-    assert ("", 1, {}) == (result.stdout, result.returncode, emptied.dump())
+    assert ("", 1, {}) == (result.stdout, result.returncode, shared_raw.dump())
     return dict(zip(map(id, REFUSED), result.stderr.splitlines(), strict=True))
 
 

@@ -290,12 +290,13 @@ def pools(texts: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def complaints(executable, emptied) -> dict[str, str]:
+def complaints(executable, shared_raw) -> dict[str, str]:
     """What poolctl says of each pool with what is no selector: row -> line."""
+    shared_raw.delete_everything()
     wrong = {name_of(row): row.text for row in REJECTED}
     result = executable("create", "-f", "-", stdin=pools(wrong))
 
-    assert ("", 1, {}) == (result.stdout, result.returncode, emptied.dump())
+    assert ("", 1, {}) == (result.stdout, result.returncode, shared_raw.dump())
     lines = result.stderr.splitlines()
     return {row.id: line for row, line in zip(REJECTED, lines, strict=True)}
 
@@ -315,7 +316,8 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(executable, emptied) -> Seen:
+def seen(executable, shared_raw) -> Seen:
+    shared_raw.delete_everything()
     texts = {name_of(row): row.text for row in (*ACCEPTED, *SPELLINGS)}
     texts |= {name_of(row, "canonical"): str(parse(row.text)) for row in ACCEPTED}
     wanted = json.loads(pools(texts))
@@ -326,13 +328,13 @@ def seen(executable, emptied) -> Seen:
     assert ("", 0) == (result.stderr, result.returncode)
     for each_ in foreign:
         name, spec = each_["metadata"]["name"], each_["spec"]
-        emptied.put(*stored_resource("ippools", "IPPool", name, spec))
+        shared_raw.put(*stored_resource("ippools", "IPPool", name, spec))
     listed = json.loads(executable("get", "ippool", "-o", "json").stdout)["items"]
     stored = {pool["metadata"]["name"]: pool["spec"]["nodeSelector"] for pool in listed}
     sets = {json.dumps(labels) for row in ACCEPTED for labels in (*row.matching, *row.others)}
     for at, labels in enumerate(sets):
         node = stored_resource("nodes", "Node", f"node-{at}", {}, labels=json.loads(labels))
-        emptied.put(*node)
+        shared_raw.put(*node)
 
     def serving(at: int) -> set[str]:
         told = executable("ipam", "explain", "--node", f"node-{at}", "-o", "json")

@@ -130,7 +130,7 @@ def _masked(part: _Part, masker: Masker) -> _Part:
 def _written(title: str, part: _Part) -> str:
     text = part.body
     if not isinstance(text, str):
-        text = document(text, "json" if title.endswith(".json") else "yaml") + "\n"
+        text = document(text, "yaml" if title.endswith(".yaml") else "json") + "\n"
     return f"{text}{part.notes}"
 
 

@@ -57,7 +57,7 @@ class Masker:
             key: Under which it stands.
         """
         names_user = "endpoint" in key.lower() and isinstance(value, str) and "@" in value
-        if names_user or _is_secret(key):
+        if names_user or (_is_secret(key) and not _is_file(key, value)):
             return self.hidden(value)
         match value:
             case dict():
@@ -73,8 +73,8 @@ class Masker:
                 return value
 
     def hidden(self, value: Any) -> Any:
-        """Mask a secret whole, with all that is beneath; empty ones and files stay."""
-        if not value or isinstance(value, bool) or value == MASK or _is_file(value):
+        """Mask a secret whole, with all that is beneath; what is empty, or yes or no, stays."""
+        if not value or isinstance(value, bool):
             return value
         self._note(value)
         return MASK
@@ -126,7 +126,7 @@ class Masker:
             pattern = _LINE if match["sign"] == ":" else _WORD
             found = pattern.match(text, match.end())
             value = found and (found["inner"] if found["quote"] else found[0])
-            if not found or not value or MASK in value or _is_file(value.strip()):
+            if not found or not value or MASK in value or _is_file(match["name"], value.strip()):
                 continue
             self._note(value.strip())
             quote = found["quote"] or ""
@@ -147,5 +147,7 @@ def _flag(before: Any) -> str:
     return before if is_flag else ""
 
 
-def _is_file(value: Any) -> bool:
-    return isinstance(value, str) and _FILE.fullmatch(value) is not None
+def _is_file(key: str, value: Any) -> bool:
+    """Tell whether a value is the name of a file; a password may look like one."""
+    is_file = isinstance(value, str) and _FILE.fullmatch(value) is not None
+    return is_file and not re.search(r"pass(word|phrase)?$", key, re.IGNORECASE)
