@@ -8,15 +8,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from poolmgr.api import IPPool
+from poolmgr.api.violations import listed, similar
 from poolmgr.cidr import parse_network
 from poolmgr.core.atlas import Atlas, Tenure, draw, tenure
 from poolmgr.core.records import BLOCKS, resource_range
 from poolmgr.errors import CorruptStateError, InvalidRequestError
 from poolmgr.scan import POOLS, TIMEOUT_S, Scan
 from poolmgr.store.port import Store
-
-_LISTED = 20
-"""Names of pools in a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +86,10 @@ def _named(
             for error in unreadable:
                 if error.key == resource_range(IPPool.plural).start + text:
                     raise error
+            names = [n for p in pools for n in (p.metadata.name, str(p.spec.cidr))]
             there = [f"{pool.metadata.name} ({pool.spec.cidr})" for pool in pools]
-            more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""
-            listed = ", ".join(there[:_LISTED]) + more
-            raise InvalidRequestError(
-                f"pool: there is no {text!r}; there {f'are {listed}' if there else 'is none'}",
-                field="pool",
-            )
+            hint = similar(text, names) or listed(there)
+            raise InvalidRequestError(f"pool: there is no {text!r}; {hint}", field="pool")
     return [pool for pool in pools if pool.metadata.name in chosen]
 
 

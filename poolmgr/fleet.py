@@ -10,7 +10,7 @@ Rules:
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from poolmgr.api import Node
+from poolmgr.api import IPReservation, Node
 from poolmgr.cidr import IPAddress, IPNetwork, address_at
 from poolmgr.core.affinity import AffinityState
 from poolmgr.core.block import Attribute
@@ -29,6 +29,7 @@ from poolmgr.core.records import (
     resource_range,
     session_key,
 )
+from poolmgr.core.reservation import NOTHING, AddressSet
 from poolmgr.core.tenancy import Addresses, Census, addresses_of, users
 from poolmgr.core.txn import Fetch, KeyValue, Range
 from poolmgr.errors import CorruptStateError
@@ -56,6 +57,21 @@ class Usage:
     number: int
 
 
+def used_in(block: Outline, name: str) -> Iterator[Usage]:
+    """Yield the addresses of a block that a node uses."""
+    for ordinal in users(block).get(name, ()):
+        index = block.allocations[ordinal]
+        assert index is not None
+        stored = block.secondary[index] or {}
+        yield Usage(
+            address=address_at(block.cidr, ordinal),
+            block=block.cidr,
+            affinity=block.affinity,
+            owner=Attribute(handle=block.handles[index], secondary=stored),
+            number=block.sequence_numbers.get(ordinal, 0),
+        )
+
+
 class Fleet:
     """
     All nodes, as of one revision.
@@ -79,19 +95,28 @@ class Fleet:
         timeout_s: float,
         advance: Callable[[int], None] = lambda _: None,
     ) -> None:
-        # Any key will do: the answer has the revision.
-        first = Fetch(keys=frozenset({resource_key(Node.plural, "any")}))
+        first = Fetch(ranges=frozenset({resource_range(IPReservation.plural)}))
         self._scan, self._advance = Scan(store, first, timeout_s), advance
         self.revision, self.unreadable = self._scan.revision, self._scan.unreadable
 
-    def census(self, *, look: Callable[[Outline], None] = lambda _: None) -> Census:
+    def reserved(self) -> AddressSet:
+        """Return what the reservations that decode cover."""
+        return self._scan.reserved()
+
+    def census(
+        self,
+        *,
+        reserved: AddressSet = NOTHING,
+        look: Callable[[Outline], None] = lambda _: None,
+    ) -> Census:
         """
         Count what every node has.
 
         Args:
+            reserved: What nobody gets, and is not free.
             look: Called with each block.
         """
-        census = Census()
+        census = Census(reserved)
         for key, _ in self._scan.stored(replace(_NODES, keys_only=True)):
             census[key.removeprefix(_NODES.start)].has_resource = True
         for key, _ in self._scan.stored(replace(AFFINITIES["host"], keys_only=True)):
@@ -135,21 +160,6 @@ class Fleet:
                 if cidr is not None:
                     found[cidr] = self._state(key, stored)
         return found
-
-    def usages(self, name: str) -> Iterator[Usage]:
-        """Yield the addresses that a node uses."""
-        for block in self.blocks():
-            for ordinal in users(block).get(name, ()):
-                index = block.allocations[ordinal]
-                assert index is not None
-                stored = block.secondary[index] or {}
-                yield Usage(
-                    address=address_at(block.cidr, ordinal),
-                    block=block.cidr,
-                    affinity=block.affinity,
-                    owner=Attribute(handle=block.handles[index], secondary=stored),
-                    number=block.sequence_numbers.get(ordinal, 0),
-                )
 
     def blocks(self) -> Iterator[Outline]:
         """Yield all blocks that decode, IPv4 first, in key order."""

@@ -63,12 +63,12 @@ class History:
 
 def find_block(
     store: Store, address: IPAddress, *, timeout_s: float
-) -> tuple[IPNetwork | None, int]:
+) -> tuple[IPNetwork | None, bool, int]:
     """
     Find the block of an address: the one that exists, or the one that its pool would have.
 
     Returns:
-        The block, None = there is neither; and the revision of the store.
+        The block, None = there is neither; whether it exists; and the revision of the store.
     """
     cidrs = [network(address, size) for size in BLOCK_SIZES[address.version]]
     keys = {block_key(cidr): cidr for cidr in cidrs}
@@ -76,11 +76,11 @@ def find_block(
     reading = store.read(fetch, timeout_s=timeout_s)
     for key, cidr in keys.items():
         if reading.found[key] is not None:
-            return cidr, reading.revision
+            return cidr, True, reading.revision
     pool = pool_of(list(_pools(reading.ranges[_POOLS].items)), address, enabled=False)
     if pool is None:
-        return None, reading.revision
-    return network(address, pool.spec.block_size), reading.revision
+        return None, False, reading.revision
+    return network(address, pool.spec.block_size), False, reading.revision
 
 
 def _pools(items: tuple[tuple[str, KeyValue], ...]) -> Iterator[IPPool]:

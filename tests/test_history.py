@@ -175,10 +175,10 @@ def test_no_more_time_is_used_than_there_is(memory):
 
 def test_the_block_is_the_one_that_exists_or_that_the_pool_would_have(memory):
     address = parse_address("10.10.0.2")
-    before, _ = find_block(memory, address, timeout_s=5)
+    before, _, _ = find_block(memory, address, timeout_s=5)
     attach(memory, "c1")
-    there, _ = find_block(memory, address, timeout_s=5)
-    nowhere, _ = find_block(memory, parse_address("10.99.0.1"), timeout_s=5)
+    there, _, _ = find_block(memory, address, timeout_s=5)
+    nowhere, _, _ = find_block(memory, parse_address("10.99.0.1"), timeout_s=5)
 
     assert (BLOCK, BLOCK, None) == (before, there, nowhere)
 
@@ -188,8 +188,8 @@ def test_a_block_is_found_without_its_pool_and_beside_a_pool_that_does_not_decod
     cidr = network(ADDRESS, 28)
     put(store, {block_key(cidr): b"{}", POOL[0]: b"{"})
 
-    found, _ = find_block(store, ADDRESS, timeout_s=5)
-    other, _ = find_block(store, parse_address("10.10.1.0"), timeout_s=5)
+    found, _, _ = find_block(store, ADDRESS, timeout_s=5)
+    other, _, _ = find_block(store, parse_address("10.10.1.0"), timeout_s=5)
 
     assert (cidr, None) == (found, other)
 

@@ -12,6 +12,7 @@ Rules:
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from poolctl.report import printable
 
 _PATIENCE_S, _PAUSE_S = 1.0, 0.1
 _BAR = 30
+_WIDEST = 100
+"""Longer lines of prose are hard to read."""
 
 
 def has_colours() -> bool:
@@ -58,6 +61,22 @@ def clear() -> bool:
 def width() -> int:
     """Return how many columns stdout has: COLUMNS, or what the terminal says, or 80."""
     return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, indent: int) -> list[str]:
+    """
+    Break a line of prose as wide as stdout is, between words only.
+
+    Args:
+        indent: Of all lines but the first.
+    """
+    return textwrap.wrap(
+        printable(text),
+        min(width(), _WIDEST),
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def confirmed(question: str, *, yes: bool) -> bool:

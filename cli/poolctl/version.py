@@ -7,6 +7,7 @@ from poolctl.report import document, printable
 from poolmgr import __version__
 
 if TYPE_CHECKING:
+    from poolmgr.api.clusterinformation import ClusterInformationSpec
     from poolmgr.store.etcd import EtcdStore
 
 
@@ -15,7 +16,8 @@ def versions(session: Session, *, cluster: bool) -> dict[str, Any]:
     Tell versions.
 
     Args:
-        cluster: Also those of the cluster and of etcd.
+        cluster: Also those of the cluster and of etcd. Where etcd refuses to tell of the
+            cluster, "clusterError" says why.
 
     Raises:
         PoolmgrError: The cluster cannot be asked.
@@ -27,18 +29,16 @@ def versions(session: Session, *, cluster: bool) -> dict[str, Any]:
 def _of_cluster(session: Session) -> dict[str, Any]:
     from contextlib import closing
 
-    from poolmgr.api import ClusterInformation
-    from poolmgr.api.clusterinformation import DEFAULT, ClusterInformationSpec
-    from poolmgr.core.records import decode_resource, resource_key
-    from poolmgr.core.txn import Fetch
+    from poolmgr.api.clusterinformation import ClusterInformationSpec
+    from poolmgr.errors import StoreRefusedError
     from poolmgr.store.etcd import EtcdStore
 
-    key = resource_key(ClusterInformation.plural, DEFAULT)
-    reading = session.store.read(Fetch(keys=frozenset({key})), timeout_s=session.left_s)
-    stored = reading.found[key]
-    spec = ClusterInformationSpec()
-    if stored:
-        spec = decode_resource(ClusterInformation, key, stored.value).spec
+    spec, failure = ClusterInformationSpec(), {}
+    try:
+        spec = _cluster(session) or spec
+    except StoreRefusedError as error:
+        user = session.settings.username
+        failure = {"clusterError": f"{f'user {user}: ' if user else ''}{error}"}
     with closing(EtcdStore(session.settings)) as store:
         etcd = _of_etcd(session, store)
     return {
@@ -46,8 +46,21 @@ def _of_cluster(session: Session) -> dict[str, Any]:
         "clusterType": spec.cluster_type or None,
         "clusterGUID": spec.cluster_guid or None,
         "datastoreReady": spec.datastore_ready,
+        **failure,
         "etcd": etcd,
     }
+
+
+def _cluster(session: Session) -> "ClusterInformationSpec | None":
+    from poolmgr.api import ClusterInformation
+    from poolmgr.api.clusterinformation import DEFAULT
+    from poolmgr.core.records import decode_resource, resource_key
+    from poolmgr.core.txn import Fetch
+
+    key = resource_key(ClusterInformation.plural, DEFAULT)
+    reading = session.store.read(Fetch(keys=frozenset({key})), timeout_s=session.left_s)
+    stored = reading.found[key]
+    return decode_resource(ClusterInformation, key, stored.value).spec if stored else None
 
 
 def _of_etcd(session: Session, store: "EtcdStore") -> dict[str, str | None]:

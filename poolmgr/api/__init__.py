@@ -59,7 +59,9 @@ def resource_type(word: str) -> type[Resource]:
         import difflib  # agentless calls make no such mistakes
 
         known = ", ".join(kind.plural for kind in KINDS.values())
-        near = difflib.get_close_matches(word.lower(), _WORDS, n=1)
+        begun = [each for each in _WORDS if word and each.startswith(word.lower())]
+        cutoff = 0.0 if begun else 0.6
+        near = difflib.get_close_matches(word.lower(), begun or _WORDS, n=1, cutoff=cutoff)
         hint = f"did you mean {near[0]}?" if near else f"there are {known}"
         raise InvalidRequestError(f"{word!r} is not a kind of resource; {hint}")
     return kind

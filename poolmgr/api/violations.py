@@ -1,7 +1,8 @@
 """What is said of input that is wrong: where, which value, and what would be right."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,8 @@ Violation = tuple[str, str]
 """Path of the field, and what is wrong with it."""
 
 _LONGEST_VALUE = 80
+_LISTED = 5
+_LIKENESS = 0.7
 _EXPECTED = {
     "missing": "is required",
     "string_type": "must be text",
@@ -56,6 +59,21 @@ def one_of(path: str, value: str, allowed: tuple[str, ...]) -> Iterator[Violatio
     """Check that `value` is one of a few words."""
     if value not in allowed:
         yield path, f"{shown(value)} is not allowed: {', '.join(allowed)}"
+
+
+def similar(wrong: str, known: Sequence[str]) -> str:
+    """Ask whether one of the few most similar names was meant; "" = none is similar."""
+    near = get_close_matches(wrong, known, cutoff=_LIKENESS)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
+def listed(known: Sequence[str]) -> str:
+    """Tell what there is, the first few of it."""
+    if not known:
+        return "there is none"
+    more = f" and {len(known) - _LISTED:,} more" if len(known) > _LISTED else ""
+    verb = "is" if len(known) == 1 else "are"
+    return f"there {verb} {', '.join(known[:_LISTED])}{more}"
 
 
 def readable(error: ValidationError) -> Iterator[Violation]:

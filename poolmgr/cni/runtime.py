@@ -231,7 +231,9 @@ def _is_multus(config: str) -> bool:
 def _object(file: str, raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidRequestError(f"{file} is nested too deeply") from None
+    except ValueError as error:
         why = "it is empty" if not raw.strip() else f"{error}"
         raise InvalidRequestError(f"{file} is not JSON: {why}") from None
     if not isinstance(value, dict):

@@ -16,6 +16,8 @@ from poolmgr.api import Node
 from poolmgr.cidr import IPAddress, IPNetwork, address_at, network, parse_address
 from poolmgr.core.held import STICKY
 from poolmgr.core.outline import Outline
+from poolmgr.core.reservation import NOTHING, AddressSet
+from poolmgr.core.usage import count
 
 Addresses = Mapping[int, IPAddress]
 """Family -> address."""
@@ -31,7 +33,8 @@ class Tenancy:
         has_session: Whether something was ever released on the node.
         affinities: Affinity keys, also those without a block.
         blocks: Family -> blocks.
-        in_use, free, cooling: Addresses of its blocks.
+        in_use, cooling: Addresses of its blocks; `ipam show` counts both as in use.
+        free, reserved: As in core/usage.py; reserved ones may be in use, too.
         lent: Those in use that another node uses.
         used: Addresses that the node uses, wherever they lie.
         borrowed: Those that do not lie in its blocks.
@@ -43,6 +46,7 @@ class Tenancy:
     blocks: dict[int, int] = field(default_factory=lambda: {4: 0, 6: 0})
     in_use: int = 0
     free: int = 0
+    reserved: int = 0
     cooling: int = 0
     lent: int = 0
     used: int = 0
@@ -56,7 +60,16 @@ class Tenancy:
 
 
 class Census(dict[str, Tenancy]):
-    """Node -> what it has."""
+    """
+    Node -> what it has.
+
+    Args:
+        reserved: Union of all reservations.
+    """
+
+    def __init__(self, reserved: AddressSet = NOTHING) -> None:
+        super().__init__()
+        self._reserved = reserved
 
     def __missing__(self, name: str) -> Tenancy:
         """Note a node that was not known."""
@@ -73,9 +86,11 @@ class Census(dict[str, Tenancy]):
         if owner is not None:
             mine, cold = self[owner], cooling(block)
             mine.blocks[block.cidr.version] += 1
-            mine.free += len(block.unallocated)
+            usage = count(block, block.cidr, self._reserved)
+            mine.free += usage.free
+            mine.reserved += usage.reserved
             mine.cooling += cold
-            mine.in_use += len(block.allocations) - len(block.unallocated) - cold
+            mine.in_use += usage.in_use - cold
             mine.lent += sum(len(each) for node, each in used.items() if node != owner)
 
 

@@ -86,7 +86,7 @@ STORIES = (
         Step(
             id="SA-12",
             do=SHOW,
-            says=says=(
+            says=(
                 "is in use\nHandle ID: my-test-handle\n",
                 "Attributes:\n  node: allocation-attributes\n  type: vxlanTunnelAddress\n",
             ),

@@ -5,17 +5,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from poolmgr.api import IPPool
 from poolmgr.cidr import parse_address, parse_network
-from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, Attribute, HostReserved, assign
+from poolmgr.core.block import WINDOWS_RESERVED_HANDLE, HostReserved
 from poolmgr.core.reservation import AddressSet
-from poolmgr.core.usage import utilization
 from poolmgr.errors import AddressReservedError
-from poolmgr.store.memory import MemoryStore
 from tests.behaviours.row import Row, each
-from tests.support.facts import block_of
-from tests.support.facts import pool as pool_of
-from tests.support.poolctl import manifest, on, stored
+from tests.support.poolctl import manifest
 
 RESERVED = {"r1": ["10.0.0.1/32", "10.0.0.32/30"], "r2": ["11.0.0.0/30", "10.0.0.17/32"]}
 
@@ -223,42 +218,37 @@ def test_what_lies_wholly_in_the_union_is_reserved(row):
 
 
 @each(COUNTS)
-def test_reserved_addresses_are_counted_whether_in_use_or_not(row):
-    block = block_of("100.64.0.0/24")
-    for ordinal in row.taken:
-        block = assign(block, ordinal, Attribute(handle="h"))
-    pools: list[IPPool] = [pool_of("pool-a", "100.64.0.0/16", blockSize=24)]
+def test_reserved_addresses_are_counted_whether_in_use_or_not(row, site, program):
+    site.pool("pool-a", "100.64.0.0/16", 24)
+    site.reserve("r1", row.reserved)
+    site.seed("100.64.0.0/24", [{"handle_id": "h"}], dict.fromkeys(row.taken, 0))
 
-    ((counted,),) = (
-        found.blocks for found in utilization(pools, AddressSet.of(row.reserved), [block]).pools
-    )
+    result = program("ipam", "show", "--show-blocks")
 
-    assert (row.free, row.withheld) == (counted.usage.free, counted.usage.reserved)
-    assert len(row.taken) == counted.usage.in_use
+    (line,) = (line for line in result.stdout.splitlines() if "100.64.0.0/24" in line)
+    cells = [cell.split() for cell in line.strip("|").split("|")]
+    counts = [int(cell[0]) for cell in cells[2:]]
+    assert [256, len(row.taken), row.withheld, row.free] == counts
 
 
 @each(COMMANDS)
-def test_reservations_are_listed_without_namespaces_and_not_at_any_length(row):
-    run = on(MemoryStore())
-    spec = {"reservedCIDRs": [*row.cidrs]}
-    created = run("create", "-f", "-", stdin=manifest("IPReservation", "res-1", spec))
-    assert created.exit_code == 0
+def test_reservations_are_listed_without_namespaces_and_not_at_any_length(row, site, program):
+    site.reserve("res-1", row.cidrs)
 
-    result = run(*row.call)
+    result = program(*row.call)
 
-    assert row.ok == (result.exit_code == 0)
+    assert row.ok == (result.returncode == 0)
     assert row.says in result.stdout
 
 
 @each(MANIFESTS)
-def test_reservations_have_cidrs(row):
-    store = MemoryStore()
+def test_reservations_have_cidrs(row, program, raw):
     spec = {"reservedCIDRs": [*row.cidrs]}
 
-    result = on(store)("create", "-f", "-", stdin=manifest("IPReservation", "r", spec))
+    result = program("create", "-f", "-", stdin=manifest("IPReservation", "r", spec))
 
-    assert row.ok == (result.exit_code == 0)
-    assert row.ok == any("ipreservations" in key for key in stored(store))
+    assert row.ok == (result.returncode == 0)
+    assert row.ok == any("ipreservations" in key for key in raw.dump())
     assert row.ok or "spec.reservedCIDRs" in result.stderr
 
 

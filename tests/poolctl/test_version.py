@@ -1,5 +1,6 @@
 """Versions, of poolctl and of what it works with."""
 
+import contextlib
 import json
 
 import pytest
@@ -7,7 +8,9 @@ import yaml
 
 from poolctl.report import UNAVAILABLE
 from poolmgr import __version__
+from poolmgr.store.embedded import EmbeddedEtcd
 from tests.support.poolctl import CLUSTER, manifest, pool
+from tests.support.rawetcd import RawEtcd
 
 SPEC = {
     "calicoVersion": "v3.33.0",
@@ -66,6 +69,22 @@ def test_an_endpoint_that_does_not_answer_has_no_version(poolctl, etcd_endpoint)
 
     assert found["etcd"]["http://127.0.0.1:1"] is None
     assert found["etcd"][f"http://{etcd_endpoint}"]
+
+
+def test_who_may_not_read_is_told_so_beside_everything_else(etcd_binary, program):
+    with EmbeddedEtcd(etcd_binary) as etcd, contextlib.closing(RawEtcd(etcd.endpoint)) as raw:
+        raw.grant("nobody", "secret", {})
+        raw.require_password("secret")
+        environ = {"ETCD_USERNAME": "nobody", "ETCD_PASSWORD": "secret"}
+        result = program("version", "--cluster", ETCD_ENDPOINTS=etcd.endpoint, **environ)
+
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert UNAVAILABLE == result.returncode
+    assert ["Client", "version:", __version__] == lines[0]
+    assert ["Cluster", "version:", "unknown"] == lines[1]
+    assert ["etcd", "at", f"http://{etcd.endpoint}:", etcd.version] == lines[-1]
+    assert "user nobody: " in result.stderr
+    assert "does not permit this" in result.stderr
 
 
 def test_without_any_etcd_the_cluster_is_an_error(poolctl):

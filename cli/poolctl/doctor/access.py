@@ -24,6 +24,13 @@ _NO_REVISION = 2**63 - 1
 _ROLE = "grant it by etcdctl role grant-permission ROLE --prefix=true {} {}"
 
 
+def user_of(settings: Settings) -> str:
+    """Say whom etcd takes us for."""
+    if settings.username:
+        return f"user {settings.username}"
+    return "whom the client certificate names" if settings.cert_file else "anybody"
+
+
 def examine(store: Store, settings: Settings) -> Iterator[Finding]:
     """
     Find out what this user may do.
@@ -31,11 +38,7 @@ def examine(store: Store, settings: Settings) -> Iterator[Finding]:
     Raises:
         StoreUnavailableError: etcd does not answer.
     """
-    who = "anybody"
-    if settings.username:
-        who = f"user {settings.username}"
-    elif settings.cert_file:
-        who = "whom the client certificate names"
+    who = user_of(settings)
     unread = [
         each for each in (RESOURCES, *ADDRESSES, OWN, CONFIG_KEY) if _is_hidden(store, each)
     ]

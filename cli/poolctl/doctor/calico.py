@@ -81,17 +81,24 @@ def _traces(reading: Reading, blocks: list[int], version: str) -> Iterator[str]:
     nodes = [
         key.rpartition("/")[2]
         for key, stored in reading.ranges[_NODES].items
-        if {"bgp", "orchRefs", "wireguard"} & _spec(stored).keys()
+        if _has_run(_spec(stored))
     ]
     if nodes:
-        more = f" and {len(nodes) - 1:,} more" if len(nodes) > 1 else ""
-        yield f"node {nodes[0]}{more} runs calico/node"
+        more = f" and {len(nodes) - 1:,} more run" if len(nodes) > 1 else " runs"
+        yield f"node {nodes[0]}{more} calico/node"
     if sum(blocks):
         yield (
             f"calico-ipam wrote {sum(blocks):,} entries of the {len(blocks):,} blocks looked at"
         )
     if reading.found[_CONTROLLERS]:
         yield "kube-controllers has its configuration here"
+
+
+def _has_run(spec: dict[str, Any]) -> bool:
+    """Tell whether calico/node wrote to a Node; spec.bgp alone is also what routes want."""
+    bgp = spec.get("bgp")
+    keys = {*spec, *(bgp if isinstance(bgp, dict) else ())}
+    return bool({"orchRefs", "wireguard"} & keys) or any("TunnelAddr" in key for key in keys)
 
 
 def _cooldown(reading: Reading, version: str) -> Iterator[Finding]:

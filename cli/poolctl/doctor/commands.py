@@ -7,7 +7,7 @@ import click
 from poolctl.completion import SHELLS, script
 from poolctl.config import Session
 from poolctl.options import bin_dirs_option, conf_dir_option, output_option
-from poolctl.report import FOUND
+from poolctl.report import FOUND, UNAVAILABLE, complain
 
 
 @click.command()
@@ -52,7 +52,7 @@ def doctor(
 @click.option("--cluster", is_flag=True, help="Ask etcd for the cluster's and its own, too.")
 @output_option
 @click.pass_obj
-def version(session: Session, cluster: bool, output: str) -> None:
+def version(session: Session, cluster: bool, output: str) -> int:
     """
     Tell versions of poolctl, cluster and etcd.
 
@@ -65,7 +65,12 @@ def version(session: Session, cluster: bool, output: str) -> None:
     """
     from poolctl.version import rendered, versions
 
-    click.echo(rendered(versions(session, cluster=cluster), output))
+    found = versions(session, cluster=cluster)
+    click.echo(rendered(found, output))
+    if "clusterError" not in found:
+        return 0
+    complain(found["clusterError"])
+    return UNAVAILABLE
 
 
 @click.command()

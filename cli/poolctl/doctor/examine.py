@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from poolctl.config import Session
-from poolctl.doctor import access, calico, members, stored, tls
+from poolctl.doctor import access, calico, members, reach, stored, tls
 from poolctl.doctor.findings import Finding, ok, problem, unknown, warning
 from poolctl.doctor.greeting import greet
 from poolmgr.core.records import CONFIG_KEY
 from poolmgr.core.txn import Fetch, Range
-from poolmgr.errors import CompactedError, PoolmgrError
+from poolmgr.errors import CompactedError, PoolmgrError, StoreRefusedError
 from poolmgr.store.etcd import EtcdStore
 from poolmgr.store.port import ATTEMPT_TIMEOUT_S
-from poolmgr.store.settings import Endpoint, Settings
+from poolmgr.store.settings import Settings
 from poolmgr.store.source import CALICO_FILE, CONFIG_FILE
 
 _PATIENCE_S = 5.0
@@ -72,14 +72,20 @@ def _etcd(session: Session, settings: Settings) -> Iterator[Finding]:
     except PoolmgrError as error:
         yield problem("settings", str(error), "mend what it names")
         return
-    yield from silent
-    yield from members.judge(told)
-    ask = partial(greet, settings=settings, timeout_s=timeout_s)
-    answering = [Endpoint.parse(each.endpoint) for each in told]
+    greet_ = partial(greet, settings=settings, timeout_s=timeout_s)
+    explain = partial(reach.explain, settings=settings, timeout_s=timeout_s)
     with ThreadPoolExecutor(len(settings.addresses)) as executor:
-        greetings = list(executor.map(ask, answering))
-    yield from map(members.clock, greetings)
-    yield from tls.examine(settings, greetings)
+        greetings = dict(
+            zip(settings.addresses, executor.map(greet_, settings.addresses), strict=True)
+        )
+        silenced = [greetings[each] for each in silent]
+        yield from executor.map(explain, silent.keys(), silent.values(), silenced)
+    yield from members.judge(told)
+    yield from map(members.clock, (each for each in greetings.values() if each not in silenced))
+    yield from tls.examine(settings, list(greetings.values()))
+    if any(reach.WANTS_USER in each.failure for each in told):
+        yield problem("permissions", "etcd wants a user and a password", reach.LOGIN)
+        return
     if not any(each.read_s is not None for each in told):
         yield unknown("stored", "nothing can be read")
         return
@@ -91,12 +97,14 @@ def _etcd(session: Session, settings: Settings) -> Iterator[Finding]:
         ("calico", lambda: calico.examine(session.store, timeout_s=session.left_s)),
     )
     for title, part in parts:
-        yield from _guarded(title, part)
+        yield from _guarded(title, part, access.user_of(settings))
 
 
-def _guarded(title: str, part: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def _guarded(title: str, part: Callable[[], Iterable[Finding]], who: str) -> Iterator[Finding]:
     try:
         yield from part()
+    except StoreRefusedError as error:
+        yield unknown(title, f"{who} may not read it: {error}")
     except PoolmgrError as error:
         yield unknown(title, str(error))
 

@@ -1,6 +1,9 @@
 """
 What an endpoint of etcd tells anybody over HTTP: the time, and its certificate.
 
+Who does not answer by HTTPS is asked by HTTP, and the other way round: what is named may not be
+what is there.
+
 gRPC shows neither. The server is not verified here: whoever trusts it has asked by gRPC.
 """
 
@@ -19,7 +22,8 @@ class Greeting:
 
     Attributes:
         date: As HTTP writes it; "" = not told.
-        certificate: In DER form; b"" = it has none, or did not show it.
+        certificate: In DER form, even where the endpoint is http://; b"" = it has none, or did
+            not show it.
     """
 
     endpoint: str
@@ -30,22 +34,39 @@ class Greeting:
 def greet(endpoint: Endpoint, settings: Settings, *, timeout_s: float) -> Greeting:
     """Ask an endpoint for its version, as anybody may."""
     host, port = endpoint.host.strip("[]"), endpoint.port
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-    if endpoint.scheme == "https":
-        tls = _unverifying(settings)
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+    by_http = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    by_https = http.client.HTTPSConnection(
+        host, port, timeout=timeout_s, context=_unverifying(settings)
+    )
+    date, certificate = "", b""
+    ways = (by_http, by_https) if endpoint.scheme == "http" else (by_https, by_http)
+    for connection in ways:
+        try:
+            date, certificate = _asked(connection)
+        except TimeoutError:
+            break  # The other way would take as long.
+        if date or certificate:
+            break
+    return Greeting(endpoint=str(endpoint), date=date, certificate=certificate)
+
+
+def _asked(connection: http.client.HTTPConnection) -> tuple[str, bytes]:
     date, certificate = "", b""
     try:
         # A listener for gRPC alone, or one that wants another certificate, hangs up.
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            connection.connect()
-            if isinstance(connection.sock, ssl.SSLSocket):
-                certificate = connection.sock.getpeercert(binary_form=True) or b""
-            connection.request("GET", "/version")
-            date = connection.getresponse().headers.get("Date", "")
+        connection.connect()
+        if isinstance(connection.sock, ssl.SSLSocket):
+            certificate = connection.sock.getpeercert(binary_form=True) or b""
+        connection.request("GET", "/version")
+        date = connection.getresponse().headers.get("Date", "")
+    except TimeoutError:
+        if not certificate:
+            raise
+    except (OSError, http.client.HTTPException):
+        pass
     finally:
         connection.close()
-    return Greeting(endpoint=str(endpoint), date=date, certificate=certificate)
+    return date, certificate
 
 
 def _unverifying(settings: Settings) -> ssl.SSLContext:

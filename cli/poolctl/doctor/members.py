@@ -33,8 +33,8 @@ _COMPACTION = (
 
 def ask_all(
     store: EtcdStore, endpoints: Sequence[Endpoint], *, timeout_s: float
-) -> tuple[list[MemberStatus], list[Finding]]:
-    """Ask every endpoint at the same time; return what they say, and who does not answer."""
+) -> tuple[list[MemberStatus], dict[Endpoint, StoreError]]:
+    """Ask every endpoint at the same time; return what they say, and why others do not."""
 
     def ask(endpoint: Endpoint) -> MemberStatus | StoreError:
         try:
@@ -44,12 +44,11 @@ def ask_all(
 
     with ThreadPoolExecutor(len(endpoints)) as executor:
         answers = list(executor.map(ask, endpoints))
-    remedy = "see that etcd runs there, that the way is open, and that certificates fit"
-    silent = [
-        problem("reachable", str(each), remedy)
-        for each in answers
+    silent = {
+        endpoint: each
+        for endpoint, each in zip(endpoints, answers, strict=True)
         if isinstance(each, StoreError)
-    ]
+    }
     return [each for each in answers if isinstance(each, MemberStatus)], silent
 
 
@@ -63,7 +62,7 @@ def judge(members: Sequence[MemberStatus]) -> Iterator[Finding]:
     yield from _cluster(members)
     yield from _alarms(members)
     for each in members:
-        yield _space(each)
+        yield from _space(each)
 
 
 def _reachable(member: MemberStatus) -> Finding:
@@ -148,22 +147,26 @@ def _alarms(members: Sequence[MemberStatus]) -> Iterator[Finding]:
         yield unknown("alarms", "etcd tells them only to others", "etcdctl alarm list, as root")
 
 
-def _space(member: MemberStatus) -> Finding:
+def _space(member: MemberStatus) -> Iterator[Finding]:
     used = "" if member.size_in_use is None else f", {member.size_in_use:,} of them in use"
     fact = f"{member.endpoint} stores {member.size:,} bytes{used}"
     quota = member.quota or DEFAULT_QUOTA
+    no_quota = f"its quota is not known ({quota:,} by default)"
     if member.quota:
         fact += f", may store {quota:,}"
     else:
-        fact += f"; its quota is not known ({quota:,} by default)"
+        fact += f"; {no_quota}"
     if member.size > _FULL * quota:
-        return warning(
+        yield warning(
             "space",
             fact,
             "at the quota etcd refuses every write: compact, then defragment one member after "
             f"the other, or raise --quota-backend-bytes; {_COMPACTION}",
         )
-    return ok("space", fact)
+    elif member.quota:
+        yield ok("space", fact)
+    else:
+        yield unknown("space", fact, "see etcd's --quota-backend-bytes")
 
 
 def compaction(revision: int, *, dropped: bool) -> Finding:

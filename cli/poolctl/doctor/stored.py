@@ -44,7 +44,7 @@ def examine(store: Store, *, timeout_s: float) -> Iterator[Finding]:
     yield from _config(reading)
     pools, broken = _pools(reading)
     yield from broken
-    yield from _judge_pools(pools)
+    yield from _judge_pools(pools, is_copied=reading.found[MARKER_KEY] is not None)
     if pools:
         yield from _usage(store, timeout_s)
 
@@ -117,11 +117,13 @@ def _pools(reading: Reading) -> tuple[list[IPPool], list[Finding]]:
     return pools, broken
 
 
-def _judge_pools(pools: Sequence[IPPool]) -> Iterator[Finding]:
+def _judge_pools(pools: Sequence[IPPool], *, is_copied: bool) -> Iterator[Finding]:
     enabled = [pool for pool in pools if not pool.spec.disabled]
     if not enabled:
         fact = f"all {len(pools):,} pools are disabled" if pools else "there is no pool"
-        yield problem("pools", f"{fact}: no address can be assigned", "poolctl apply -f POOL")
+        # A pool made now would be in the copy's way.
+        remedy = HOW_TO_END if is_copied else "poolctl apply -f POOL"
+        yield problem("pools", f"{fact}: no address can be assigned", remedy)
         return
     yield ok("pools", f"{len(enabled):,} of {len(pools):,} are enabled")
     for one, other in combinations(pools, 2):

@@ -16,7 +16,8 @@ _DAY_S = 86_400
 
 def examine(settings: Settings, greetings: Sequence[Greeting]) -> Iterator[Finding]:
     """Judge how etcd is reached, and until when that works."""
-    yield from _encryption(settings)
+    tls = {each.endpoint for each in greetings if each.certificate}
+    yield from _encryption(settings, tls)
     for title, file in (
         ("certificate authority", settings.ca_file),
         ("client certificate", settings.cert_file),
@@ -28,23 +29,23 @@ def examine(settings: Settings, greetings: Sequence[Greeting]) -> Iterator[Findi
     for greeting in greetings:
         if greeting.certificate:
             yield _expiry(f"server certificate of {greeting.endpoint}", greeting.certificate)
-        elif greeting.endpoint.startswith("https"):
+        elif greeting.date and greeting.endpoint.startswith("https"):
             yield unknown("tls", f"{greeting.endpoint} does not show its certificate")
 
 
-def _encryption(settings: Settings) -> Iterator[Finding]:
-    plain = [
-        str(each)
-        for each in settings.addresses
-        if each.scheme == "http" and not _is_loopback(each.host.strip("[]"))
+def _encryption(settings: Settings, tls: set[str]) -> Iterator[Finding]:
+    """Judge it; `tls` are the endpoints that speak TLS, whatever the settings say."""
+    unencrypted = [
+        each for each in settings.addresses if each.scheme == "http" and str(each) not in tls
     ]
+    plain = [str(each) for each in unencrypted if not _is_loopback(each.host.strip("[]"))]
     if plain:
         yield warning(
             "tls",
             f"{', '.join(plain)}: whoever is on the way can read and change everything",
             "serve etcd by https://, with certificates for clients, too",
         )
-    elif all(each.scheme == "http" for each in settings.addresses):
+    elif len(unencrypted) == len(settings.addresses):
         yield ok("tls", "none is needed: etcd is on this host")
 
 

@@ -17,6 +17,7 @@ import click
 from poolctl.config import Session
 from poolctl.report import warn
 from poolmgr.api import IPPool, IPReservation
+from poolmgr.api.violations import listed, similar
 from poolmgr.cidr import IPNetwork, contains, parse_network
 from poolmgr.core import records
 from poolmgr.core.capacity import Fit, Goal, Space, fit, recommended, sizes, taken_by
@@ -225,7 +226,7 @@ def _decoded(reading: Reading, wanted: Wanted, cidr: IPNetwork | None) -> _Store
         try:
             pools.append(records.decode_resource(IPPool, key, value.value))
         except CorruptStateError as error:
-            if key == records.resource_key(IPPool.plural, wanted.pool or "-"):
+            if key == _POOLS.start + wanted.pool:
                 raise
             warn(f"{error}; it is passed over")
     return _Stored(
@@ -243,8 +244,10 @@ def _pool(pools: list[IPPool], wanted: Wanted, cidr: IPNetwork | None) -> IPPool
         for pool in pools:
             if pool.metadata.name == wanted.pool:
                 return pool
+        names = [pool.metadata.name for pool in pools]
         raise InvalidRequestError(
-            f"there is no IPPool {wanted.pool}; a network need not exist: --pool 10.0.0.0/16"
+            f"there is no IPPool {wanted.pool}; a network need not exist: --pool 10.0.0.0/16; "
+            f"{similar(wanted.pool, names) or listed(names)}"
         )
     family = wanted.family or 4
     serving = [
@@ -255,10 +258,8 @@ def _pool(pools: list[IPPool], wanted: Wanted, cidr: IPNetwork | None) -> IPPool
         and not (out_of_service(pool) or allows(pool, "Workload"))
     ]
     if len(serving) != 1:
-        names = ", ".join(pool.metadata.name for pool in serving) or "none"
-        raise click.UsageError(
-            f"say which pool by --pool; those that serve IPv{family} pods: {names}"
-        )
+        names = listed([pool.metadata.name for pool in serving])
+        raise click.UsageError(f"say which pool by --pool; for IPv{family} pods {names}")
     return serving[0]
 
 

@@ -1,26 +1,30 @@
-"""How `poolctl ipam plan` is written: for people, in 80 columns, or as JSON and YAML."""
+"""How `poolctl ipam plan` is written: for people or as JSON and YAML."""
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from poolctl.ipam.capacity import Capacity
-from poolctl.report import document, printable
+from poolctl.report import document
+from poolctl.terminal import width, wrapped
 from poolmgr.core.capacity import Fit
 from poolmgr.core.config import DEFAULT_BLOCK_LIMIT
 
-_COLUMNS, _INDENT = 80, 16
+_INDENT = 16
+_NEAR = 1
+"""Where sizes are not told in a row each, these are told around those that matter."""
 _HEADERS = (
     "BLOCKS", "IPS", "PER NODE", "AVAILABLE", "NODES", "PODS", "STRANDED", "FITS",
 )  # fmt: skip
 
 
 def rendered(found: Capacity, output: str) -> str:
-    """Write a plan as "table", "json" or "yaml"."""
-    return "\n".join(_lines(found)) if output == "table" else document(_value(found), output)
+    """Write a plan as "table", "wide", "json" or "yaml"."""
+    if output in ("json", "yaml"):
+        return document(_value(found), output)
+    return "\n".join(_lines(found, wide=output == "wide"))
 
 
-def _lines(found: Capacity) -> Iterator[str]:
+def _lines(found: Capacity, *, wide: bool) -> Iterator[str]:
     wanted, space = found.wanted, found.space
     name = f"{found.pool}, {space.pool}" if found.pool else f"{space.pool}, not stored"
     yield from _row("pool", name)
@@ -45,7 +49,7 @@ def _lines(found: Capacity) -> Iterator[str]:
     for note in found.notes:
         yield from _row("note", note)
     yield ""
-    yield from _table(found)
+    yield from _table(found, wide=wide)
     yield ""
     yield from _verdict(found)
 
@@ -66,7 +70,7 @@ def _strictness(found: Capacity) -> str:
     return "off: a node without a free block borrows; that is not counted on here"
 
 
-def _table(found: Capacity) -> Iterator[str]:
+def _table(found: Capacity, *, wide: bool) -> Iterator[str]:
     rows = [_cells(each) for each in found.fits]
     marks = [_mark(found, each) for each in found.fits]
     columns = list(zip(_HEADERS, *rows, strict=True))
@@ -78,13 +82,24 @@ def _table(found: Capacity) -> Iterator[str]:
         )
         cells = [first.strip().ljust(widths[0]), *numbers, fits.strip().ljust(widths[-1]), mark]
         lines.append("  ".join(cells).rstrip())
-    if max(map(len, lines)) <= _COLUMNS:
+    if wide or max(map(len, lines)) <= width():
         yield from lines
         return
-    for row, mark in zip(rows, marks, strict=True):  # IPv6 has numbers without end
-        yield f"{row[0]}{f'  {mark}' if mark else ''}"
-        for header, cell in zip(_HEADERS[1:], row[1:], strict=True):
+    near = _near(found)
+    for at in near:  # IPv6 has numbers without end
+        yield f"{rows[at][0]}{f'  {marks[at]}' if marks[at] else ''}"
+        for header, cell in zip(_HEADERS[1:], rows[at][1:], strict=True):
             yield from _row(f"  {header.lower()}", cell)
+    if left := len(rows) - len(near):
+        yield f"and {_counted(left, 'other size')}: -o wide"
+
+
+def _near(found: Capacity) -> list[int]:
+    """Return the places of the sizes around those that are marked; of the best if none is."""
+    places = range(len(found.fits))
+    marked = [at for at in places if _mark(found, found.fits[at])]
+    centres = marked or [max(places, key=lambda at: found.fits[at].nodes)]
+    return [at for at in places if any(abs(at - each) <= _NEAR for each in centres)]
 
 
 def _mark(found: Capacity, each: Fit) -> str:
@@ -156,12 +171,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _row(title: str, text: str) -> Iterator[str]:
-    yield from textwrap.wrap(
-        printable(f"{title} ".ljust(_INDENT) + text),
-        _COLUMNS,
-        subsequent_indent=" " * _INDENT,
-        break_on_hyphens=False,
-    )
+    yield from wrapped(f"{title} ".ljust(_INDENT) + text, _INDENT)
 
 
 def _value(found: Capacity) -> dict[str, Any]:

@@ -32,6 +32,12 @@ def _addresses(
     return list(dict.fromkeys(map(_parsed, texts)))
 
 
+def _parts(_context: click.Context, _argument: click.Parameter, number: int) -> int:
+    if number < 2 or number & (number - 1):
+        raise click.BadParameter(f"{number:,} is no power of two, such as 2, 4 or 8")
+    return number
+
+
 def _parsed(text: str) -> "IPAddress":
     from poolmgr.cidr import parse_address
 
@@ -210,7 +216,7 @@ def configure(session: Session, /, **fields: "bool | int | str | None") -> int:
 
 
 @ipam.command()
-@click.argument("number", type=int)
+@click.argument("number", type=int, callback=_parts)
 @click.option("--cidr", callback=_cidr, help="The pool's CIDR.")
 @click.option("--name", help="The pool's name.")
 @click.option(

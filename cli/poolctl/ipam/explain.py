@@ -171,7 +171,9 @@ def explain(
     """
     plugin = _plugin(network)
     name = network.name if network else NETWORK
-    found = Explanation(node=node, network=name, main=plugin.type, pod=str(subject))
+    found = Explanation(node=node, network=name, main=plugin.type)
+    if subject.pod:
+        found.pod = f"{subject.namespace or 'default'}/{subject.pod}"
     try:
         call = _call(plugin, node, subject)
     except PoolmgrError as error:

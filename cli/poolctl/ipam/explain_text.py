@@ -1,16 +1,16 @@
-"""How `poolctl ipam explain` is written: for people, in 80 columns, or as JSON and YAML."""
+"""How `poolctl ipam explain` is written: for people or as JSON and YAML."""
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from poolctl.ipam.explain import Explanation, Given
-from poolctl.report import document, printable
+from poolctl.report import document
+from poolctl.terminal import wrapped
 from poolmgr.cni.result import with_prefix
 from poolmgr.core.explain import Origin, Source, Verdict
 from poolmgr.core.link import Route
 
-_COLUMNS, _INDENT = 80, 16
+_INDENT = 16
 
 
 def rendered(found: Explanation, output: str) -> str:
@@ -51,7 +51,7 @@ def _outcome(found: Explanation) -> Iterator[str]:
 def _verdict(verdict: Verdict) -> Iterator[str]:
     rank = "-" if verdict.rank is None else str(verdict.rank)
     cidr = "" if verdict.cidr is None else f" {verdict.cidr}"
-    yield from _wrapped(f"  {rank:>2}  {verdict.name}{cidr}: {verdict.reason}", "      ")
+    yield from wrapped(f"  {rank:>2}  {verdict.name}{cidr}: {verdict.reason}", 6)
 
 
 def _given(given: Given) -> Iterator[str]:
@@ -103,17 +103,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _row(title: str, text: str) -> Iterator[str]:
-    yield from _wrapped(f"{title} ".ljust(_INDENT) + text, " " * _INDENT)
-
-
-def _wrapped(text: str, indent: str) -> Iterator[str]:
-    head = printable(text)
-    yield from textwrap.wrap(
-        head,
-        _COLUMNS,
-        subsequent_indent=indent,
-        break_on_hyphens=False,
-    )
+    yield from wrapped(f"{title} ".ljust(_INDENT) + text, _INDENT)
 
 
 def _value(found: Explanation) -> dict[str, Any]:

@@ -34,8 +34,10 @@ def show_history(
         RefusedError: Nobody knows its block.
         StoreError: There is no answer.
     """
-    found, revision = find_block(session.store, address, timeout_s=session.left_s)
+    found, exists, revision = find_block(session.store, address, timeout_s=session.left_s)
     cidr = block or found
+    if exists and cidr != found:
+        raise RefusedError(f"address {address} lies in block {found} now, not in {block}")
     if cidr is None:
         raise RefusedError(
             f"address {address} lies in no block and in no pool; if it did, name the block "
@@ -121,6 +123,9 @@ def _fields(event: Event) -> Iterator[tuple[str, Any]]:
 
 
 def _tell_limits(block: IPNetwork, history: History) -> None:
+    if not history.events and history.since <= 1 and history.complete:
+        remark(f"block {block}: nothing was ever stored of it")
+        return
     reads = f"{history.reads:,} {'revision' if history.reads == 1 else 'revisions'}"
     remark(f"block {block}: {reads} looked at, back to revision {history.since}")
     if not history.complete:

@@ -65,6 +65,10 @@ def history(
     show_history(session, ip, block=block, limit=limit, output=output)
 
 
+_FORMS = {"": "text", ".txt": "text", ".svg": "svg", ".html": "html", ".json": "json"}
+"""End of a file's name -> what is drawn in it."""
+
+
 @click.command("map")
 @click.argument("pools", metavar="[POOL]...", nargs=-1)
 @click.option(
@@ -105,9 +109,22 @@ def map_(
     """
     from poolctl.ipam.map import show_map
 
-    ending = file.suffix.removeprefix(".").lower() if file else ""
-    known = ending if ending in {"svg", "html", "json"} else "text"
-    return show_map(session, pools, output or known, file)
+    return show_map(session, pools, _form(output, file), file)
+
+
+def _form(output: str | None, file: Path | None) -> str:
+    """Return what to draw; the end of a file's name must not promise something else."""
+    ending = file.suffix.lower() if file else ""
+    if ending not in _FORMS:
+        if output is None:
+            raise click.UsageError(
+                f"{file} does not end in {', '.join(filter(None, _FORMS))}: say which by -o"
+            )
+        return output
+    form = _FORMS[ending]
+    if output is not None and ending and output != form:
+        raise click.UsageError(f"{file} is no name for {output}: say -o {form}")
+    return output or form
 
 
 @click.command()
@@ -124,9 +141,9 @@ def map_(
 )
 @click.option(
     "--conf",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The network configuration, a .conflist or .conf file.",
+    help="The network configuration, a .conflist or .conf file, or -.",
 )
 @output_option
 @click.pass_obj
@@ -149,6 +166,8 @@ def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -
     from poolctl.ipam.subject import network_of, node_of, subject_of
     from poolctl.report import REFUSED
 
+    if [str(conf), about["annotations"], about["manifest"]].count("-") > 1:
+        raise click.UsageError("standard input (-) can be one file only")
     node = node_of(about.pop("node"))
     subject = subject_of(**about)
     network = None if conf is None else network_of(conf)
@@ -187,7 +206,14 @@ def explain(session: Session, /, output: str, conf: Path | None, **about: Any) -
     show_default=True,
     help="Whose prefix and gateway keep addresses from pods; other keeps none.",
 )
-@output_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "wide", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="table leaves out block sizes where all would not fit.",
+)
 @click.pass_obj
 def plan(session: Session, /, output: str, family: str | None, **wanted: Any) -> int:
     """

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from poolctl.config import Session
+from poolctl.ipam.legend import plural
 from poolctl.ipam.release import Tally, release_all, whose
 from poolctl.ipam.report_file import Report
 from poolctl.report import REFUSED, complain, remark, say
@@ -110,10 +111,9 @@ def release_leaks(session: Session, paths: Sequence[str], manner: Manner) -> int
     for line in work.shown:
         (say if manner.dry_run else remark)(line)
     if manner.dry_run:
-        return _tell_plan(work, handles)
-    question = (
-        f"Release {len(work.releases):,} addresses, and delete at most {len(handles):,} handles"
-    )
+        return _tell_plan(session, work, handles)
+    addresses = plural(len(work.releases), "address", "es")
+    question = f"Release {addresses}, and delete at most {plural(len(handles), 'handle')}"
     if (work.releases or handles) and not confirmed(question, yes=manner.yes):
         say("nothing was released")
         return REFUSED
@@ -132,14 +132,21 @@ def _do(session: Session, work: _Work, handles: Mapping[str, int]) -> int:
     return REFUSED if tally.refused or deleted.changed else 0
 
 
-def _tell_plan(work: _Work, handles: Mapping[str, int]) -> int:
-    for handle in handles:
-        say(f"handle {handle} would be deleted, if it is as it was")
+def _tell_plan(session: Session, work: _Work, handles: Mapping[str, int]) -> int:
+    """Compare as a real run does, and return the exit status that it would have now."""
+    told, names = _Deleted(verb="would be deleted"), list(handles)
+    for at in range(0, len(names), _HANDLES_AT_ONCE):
+        part = {name: handles[name] for name in names[at : at + _HANDLES_AT_ONCE]}
+        for deleted, _ in _deletions(session, part, None, told):
+            told.deleted += len(deleted)
+            for handle in deleted:
+                say(f"handle {handle} would be deleted")
     say(
         f"addresses: {len(work.releases):,} would be released, {work.gone:,} not assigned any "
-        f"more, {work.refused:,} belong to somebody else by now"
+        f"more, {work.refused:,} kept, as they were assigned anew"
     )
-    return REFUSED if work.refused else 0
+    say(f"handles: {told}")
+    return REFUSED if work.refused or told.changed else 0
 
 
 def _fitting(session: Session, paths: Sequence[str], *, force: bool) -> list[Report]:
@@ -203,7 +210,7 @@ def _sorted_out(
             handle, number = leaked[entry.address]
             if ((entry.handle or ""), entry.sequence_number) != (handle, number):
                 work.refused += 1
-                complain(f"{entry.address} is kept: it is {whose(entry)} by now")
+                complain(f"{entry.address} is kept: {_why_kept(entry, handle, number)}")
                 continue
             work.releases.append(
                 Release(address=entry.address, handle=entry.handle, sequence_number=number)
@@ -214,6 +221,15 @@ def _sorted_out(
                 work.ours, work.ours_count = entry, work.ours_count + 1
     work.gone = len(leaked) - assigned
     return work
+
+
+def _why_kept(entry: Entry, handle: str, number: int) -> str:
+    if (entry.handle or "") != handle:
+        return f"it is {whose(entry)} by now"
+    return (
+        f"it was assigned anew, {whose(entry)}: its sequence number is "
+        f"{entry.sequence_number}, and {number} in the report"
+    )
 
 
 def _warn_or_refuse(example: Entry, count: int, *, trusts: bool) -> None:
@@ -238,12 +254,13 @@ class _Deleted:
     gone: int = 0
     changed: int = 0
     unknown: int = 0
+    verb: str = "deleted"
 
     def __str__(self) -> str:
         """Count in one line."""
         unknown = f"; of {self.unknown:,} it is unknown" if self.unknown else ""
         return (
-            f"{self.deleted:,} deleted, {self.gone:,} not there any more, {self.changed:,} "
+            f"{self.deleted:,} {self.verb}, {self.gone:,} not there any more, {self.changed:,} "
             f"kept, as they were changed or hold addresses by now{unknown}"
         )
 

@@ -70,8 +70,11 @@ def _write(file: Path, text: str) -> None:
         regular = stat.S_ISREG(file.stat().st_mode)
     except FileNotFoundError:
         regular = True
-    with click.open_file(str(file), "w", encoding="utf-8", atomic=regular) as stream:
-        stream.write(text + "\n")
+    try:
+        with click.open_file(str(file), "w", encoding="utf-8", atomic=regular) as stream:
+            stream.write(text + "\n")
+    except OSError as error:  # it would name a file beside it
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _json(found: Map) -> dict[str, object]:

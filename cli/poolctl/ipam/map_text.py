@@ -50,9 +50,9 @@ class _Picture:
             yield ""
         if not atlas.sheets and not atlas.orphans:
             yield "There are no pools."
-            yield ""
-        yield from self._nodes()
-        yield from self._key()
+        else:
+            yield from self._nodes()
+            yield from self._key()
         yield f"As of revision {self._found.revision:,}."
 
     def _sheet(self, sheet: Sheet) -> Iterator[str]:

@@ -94,8 +94,11 @@ def network_of(conf: Path) -> runtime.Network:
         InvalidRequestError: There is none, or more than one.
     """
     try:
-        check_file(str(conf))
-        raw = conf.read_bytes()
+        if str(conf) == "-":
+            raw = text_of(sys.stdin.buffer, _origin("-")).encode()
+        else:
+            check_file(str(conf))
+            raw = conf.read_bytes()
     except OSError as error:
         raise InvalidRequestError(f"cannot read {conf}: {error.strerror}") from error
     found = [

@@ -1,25 +1,34 @@
-"""`--watch`: show an answer again whenever the store has changed."""
+"""
+`--watch`: look again whenever the store has changed, and show an answer that is another.
 
+What tells only that the store has moved on, the revision in a document, makes no other answer.
+"""
+
+import io
+import re
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import click
 
 from poolctl.config import Session
-from poolctl.ipam.output import TABLE
-from poolctl.report import warn
+from poolctl.ipam.output import TABLE, YAML
+from poolctl.report import remark, warn
 from poolctl.terminal import clear
 from poolmgr.core.txn import EPOCH_KEY, Fetch
 from poolmgr.errors import StoreUnavailableError
 
 _SHORTEST_PAUSE_S = 2.0
+_REVISION = re.compile(r'^ *"?revision"?: \d+,?$', re.MULTILINE)
 _PAUSES = 4
 """Pauses as long as this many looks: no more than a fifth of the time is spent looking."""
 
 
 def watched(session: Session, look: Callable[[], int], *, output: str) -> int:
     """
-    Call `look` now, and again after the store's revision has moved.
+    Call `look` now, and again after the store's revision has moved; show what differs.
 
     It goes on until it is interrupted, or until the end of --timeout if that was given.
 
@@ -34,21 +43,51 @@ def watched(session: Session, look: Callable[[], int], *, output: str) -> int:
             answer is waited for.
     """
     began, seen = time.monotonic(), _revision(session)
-    status, silent = look(), False
+    status, text = _looked(look)
+    click.echo(text, nl=False)
+    silent = False
     pause_s = _pause_after(began)
     while _paused(session, pause_s):
         try:
             began, now = time.monotonic(), _revision(session)
             if now != seen:
-                _separate(output)
-                status, seen = look(), now
-                pause_s = _pause_after(began)
+                before = text
+                status, text = _looked(look)
+                seen, pause_s = now, _pause_after(began)
+                if _answer(text) != _answer(before):
+                    _separate(output)
+                    click.echo(text, nl=False)
+            if silent:
+                remark("etcd answers again")
             silent = False
         except StoreUnavailableError as error:
             if not silent and session.left_s:
                 warn(f"{error}; waiting for it")
             silent = True
     return status
+
+
+class _Shown(io.StringIO):
+    """What is written to stdout, with colours where stdout would have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_terminal = sys.stdout.isatty()
+
+    def isatty(self) -> bool:
+        """Tell whether it ends up on a terminal."""
+        return self._is_terminal
+
+
+def _looked(look: Callable[[], int]) -> tuple[int, str]:
+    shown = _Shown()
+    with redirect_stdout(shown):
+        status = look()
+    return status, shown.getvalue()
+
+
+def _answer(text: str) -> str:
+    return _REVISION.sub("", text)
 
 
 def _pause_after(began: float) -> float:
@@ -66,7 +105,9 @@ def _paused(session: Session, pause_s: float) -> bool:
 
 
 def _separate(output: str) -> None:
-    if output == TABLE and not clear():
+    if output == YAML:
+        click.echo("---")
+    elif output == TABLE and not clear():
         click.echo()
 
 

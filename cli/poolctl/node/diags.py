@@ -4,8 +4,8 @@
 Rules:
 
 1. What cannot be found out is in the archive as well, as the error that kept us from it.
-2. Nothing is copied as it is: all of it is what is left when secrets are masked, and of settings
-   only names. Keys and kubeconfigs are never opened.
+2. Nothing is copied as it is: all of it is what is left when secrets are masked. Keys and
+   kubeconfigs are never opened.
 3. Nobody else may read the archive, and no file is overwritten by it.
 """
 
@@ -214,9 +214,7 @@ def _settings(session: Session, masker: Masker) -> _Part:
 def _conf(file: Path) -> _Part:
     """Read a network configuration; what is not JSON is left out."""
     if not file.is_file() or file.stat().st_size > _LARGEST_CONF:
-        return _Part(
-            "left out: not a regular file, or too large for a network configuration\n"
-        )
+        return _Part("left out: not a regular file, or too large for a network configuration\n")
     try:
         return _Part(json.loads(file.read_bytes()))
     except (ValueError, RecursionError):

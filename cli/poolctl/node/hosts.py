@@ -2,7 +2,6 @@
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -12,9 +11,11 @@ from poolctl.config import Session
 from poolctl.report import advice, document, exit_code, printable, say, warn
 from poolctl.terminal import progress
 from poolmgr.api import Node
+from poolmgr.api.violations import similar
 from poolmgr.cidr import address_at
 from poolmgr.core.affinity import AffinityState
 from poolmgr.core.outline import Outline
+from poolmgr.core.reservation import AddressSet
 from poolmgr.core.tenancy import (
     Addresses,
     Census,
@@ -24,14 +25,15 @@ from poolmgr.core.tenancy import (
     host_of,
     users,
 )
+from poolmgr.core.usage import count
 from poolmgr.errors import RefusedError
 from poolmgr.fleet import Fleet
 
-_TABLE = ("NAME", "IPV4-BLOCKS", "IPV6-BLOCKS", "IN-USE", "FREE", "COOLING", "USED", "BORROWED",
-          "LENT", "RESOURCE")  # fmt: skip
+_TABLE = ("NAME", "IPV4-BLOCKS", "IPV6-BLOCKS", "IN-USE", "FREE", "RESERVED", "COOLING",
+          "USED", "BORROWED", "LENT", "RESOURCE")  # fmt: skip
 _WIDE = (*_TABLE, "SESSION", "ADDRESSES")
-_BLOCKS = ("BLOCK", "STATE", "IN-USE", "FREE", "COOLING", "LENT")
-_COUNTS = ("inUse", "free", "cooling", "lent")
+_BLOCKS = ("BLOCK", "STATE", "IN-USE", "FREE", "RESERVED", "COOLING", "LENT")
+_COUNTS = ("inUse", "free", "reserved", "cooling", "lent")
 _BORROWED = ("BORROWED", "BLOCK", "OWNER")
 
 
@@ -47,7 +49,7 @@ def list_nodes(session: Session, output: str) -> int:
     """
     with progress("reading blocks") as advance:
         fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
-        census = fleet.census()
+        census = fleet.census(reserved=fleet.reserved())
         addresses = fleet.addresses() if output != "name" else {}
     nodes = {name: each for name, each in sorted(census.items()) if each.remains}
     if output == "name":
@@ -79,8 +81,8 @@ class _Borrowed:
 class _Details:
     """Gathers, block by block, what is told of one node alone."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, reserved: AddressSet) -> None:
+        self._name, self._reserved = name, reserved
         self.blocks: list[dict[str, Any]] = []
         self.borrowed: list[_Borrowed] = []
 
@@ -88,13 +90,14 @@ class _Details:
         used = users(block)
         owner = host_of(block.affinity)
         if owner == self._name:
-            cold, free = cooling(block), len(block.unallocated)
+            cold, usage = cooling(block), count(block, block.cidr, self._reserved)
             lent = sum(len(each) for node, each in used.items() if node != owner)
             self.blocks.append(
                 {
                     "block": str(block.cidr),
-                    "inUse": len(block.allocations) - free - cold,
-                    "free": free,
+                    "inUse": usage.in_use - cold,
+                    "free": usage.free,
+                    "reserved": usage.reserved,
                     "cooling": cold,
                     "lent": lent,
                 }
@@ -113,11 +116,12 @@ def show_node(session: Session, name: str, output: str) -> int:
     Raises:
         RefusedError: There is no such node.
     """
-    details = _Details(name)
     with progress("reading blocks") as advance:
         fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
         affinities = fleet.affinities(name)  # refuses what is no name
-        census = fleet.census(look=details.look)
+        reserved = fleet.reserved()
+        details = _Details(name, reserved)
+        census = fleet.census(reserved=reserved, look=details.look)
     check_known(census, name)
     node = fleet.resource(name)
     states = {str(cidr): _state(state) for cidr, state in affinities.items()}
@@ -155,9 +159,10 @@ def check_known(census: Census, name: str) -> None:
     if name in census and census[name].remains:
         return
     known = [each for each, found in census.items() if found.remains]
-    similar = get_close_matches(name, known)
-    did = f"; did you mean {' or '.join(similar)}?" if similar else ""
-    raise RefusedError(f"node/{name} has no resource, no block and no address{did}")
+    hint = similar(name, known)
+    raise RefusedError(
+        f"node/{name} has no resource, no block and no address{hint and f'; {hint}'}"
+    )
 
 
 def warn_of(fleet: Fleet, session: Session) -> int:
@@ -175,6 +180,7 @@ def _facts(tenancy: Tenancy) -> dict[str, Any]:
         "ipv6Blocks": tenancy.blocks[6],
         "inUse": tenancy.in_use,
         "free": tenancy.free,
+        "reserved": tenancy.reserved,
         "cooling": tenancy.cooling,
         "used": tenancy.used,
         "borrowed": tenancy.borrowed,
@@ -199,6 +205,7 @@ def _row(name: str, tenancy: Tenancy, addresses: Addresses) -> list[str]:
         tenancy.blocks[6],
         tenancy.in_use,
         tenancy.free,
+        tenancy.reserved,
         tenancy.cooling,
         tenancy.used,
         tenancy.borrowed,
@@ -241,10 +248,13 @@ def _lines(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Labels", ", ".join(labels) or "<none>"
     yield "Addresses", ", ".join(value["addresses"]) or "<none>"
     yield "Blocks", f"{value['ipv4Blocks']:,} IPv4, {value['ipv6Blocks']:,} IPv6"
-    in_use, free, cold = (f"{value[key]:,}" for key in ("inUse", "free", "cooling"))
+    in_use, free, kept, cold = (
+        f"{value[key]:,}" for key in ("inUse", "free", "reserved", "cooling")
+    )
     yield (
         "In them",
-        f"{in_use} in use, {value['lent']:,} of them lent; {free} free; {cold} cooling",
+        f"{in_use} in use, {value['lent']:,} of them lent; {free} free; "
+        f"{kept} reserved; {cold} cooling",
     )
     yield "Uses", f"{value['used']:,} addresses, {value['borrowed']:,} of them borrowed"
     yield "Deletions", f"{value['deletions']:,} since its first"

@@ -113,7 +113,7 @@ class Masker:
                     self._note(each)
             case bool() | None:
                 pass
-            case _ if len(str(value)) >= _SHORTEST and value != MASK:
+            case _ if len(str(value)) >= _SHORTEST and MASK not in str(value):
                 self._secrets.add(str(value))
 
     def _assignments(self, text: str) -> str:
@@ -125,10 +125,12 @@ class Masker:
                 continue
             pattern = _LINE if match["sign"] == ":" else _WORD
             found = pattern.match(text, match.end())
-            value = found and (found["inner"] if found["quote"] else found[0])
-            if not found or not value or MASK in value or _is_file(match["name"], value.strip()):
+            if not found:
                 continue
-            self._note(value.strip())
+            value = (found["inner"] if found["quote"] else found[0]).strip()
+            if value in ("", MASK) or _is_file(match["name"], value):
+                continue
+            self._note(value)
             quote = found["quote"] or ""
             done.append(f"{text[at : match.end()]}{quote}{MASK}{quote}")
             at = found.end()

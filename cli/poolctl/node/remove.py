@@ -26,7 +26,7 @@ from poolmgr.core.held import is_sticky
 from poolmgr.core.request import CollectGarbage, Release, ReleaseAffinities, ReleaseIPs
 from poolmgr.core.tenancy import Census
 from poolmgr.errors import PoolmgrError, RefusedError
-from poolmgr.fleet import Fleet, Usage
+from poolmgr.fleet import Fleet, Usage, used_in
 from poolmgr.ipam import IPAM
 from poolmgr.nodes import delete_node
 
@@ -47,8 +47,10 @@ class _Scan:
         with progress("reading blocks") as advance:
             fleet = Fleet(session.store, timeout_s=session.scan_s, advance=advance)
             self.affinities: list[IPNetwork] = [*fleet.affinities(name)]
-            self.census: Census = fleet.census()
-            self.usages = [*fleet.usages(name)] if name in self.census else []
+            self.usages: list[Usage] = []
+            self.census: Census = fleet.census(
+                look=lambda block: self.usages.extend(used_in(block, name))
+            )
         self.status = warn_of(fleet, session)
         self.revision = fleet.revision
 
@@ -186,7 +188,7 @@ def _release(
     """Release what is seen used; return why some of it was not."""
     freed = _let_go(session, ipam, name, usages)
     owners = {each.address: each for each in usages}
-    for address in freed:
+    for address in sorted(freed, key=_by_number):
         what = f", was {whose(owners[address].owner)}" if address in owners else ""
         say(f"{address} released{what}")
     releases = tuple(
@@ -198,10 +200,14 @@ def _release(
     for at in range(0, len(releases), _AT_ONCE):
         request = ReleaseIPs(releases=releases[at : at + _AT_ONCE], fence=True)
         done = ipam.release_ips(request, timeout_s=session.left_s)
-        for address in done.released:
+        for address in sorted(done.released, key=_by_number):
             say(f"{address} released, was {whose(owners[address].owner)}")
         errors += done.errors
     return tuple(errors)
+
+
+def _by_number(address: IPAddress) -> tuple[int, int]:
+    return address.version, int(address)
 
 
 def _let_go(session: Session, ipam: IPAM, name: str, usages: Sequence[Usage]) -> set[IPAddress]:

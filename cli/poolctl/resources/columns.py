@@ -6,7 +6,7 @@ them; a wider cell after that pushes what stands right of it, and widens the col
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from poolctl.report import printable
@@ -134,15 +134,34 @@ def custom(kind: type[Resource], text: str) -> Columns:
     return found
 
 
-def lines(columns: Columns, resources: Iterable[Resource]) -> Iterator[str]:
-    """Yield the lines of a table, its headings first."""
+def lines(
+    columns: Columns, resources: Iterable[Resource], widths: list[int] | None = None
+) -> Iterator[str]:
+    """
+    Yield the lines of a table, its headings first.
+
+    Args:
+        widths: Becomes the columns' widths, for rows that follow.
+    """
+    widths = [] if widths is None else widths
     rows = ([printable(cell(each)) for cell in columns.values()] for each in resources)
     first = [[printable(heading) for heading in columns], *itertools.islice(rows, _LOOKED_AT)]
-    widths = [max(map(len, column)) for column in zip(*first, strict=True)]
+    widths[:] = [max(map(len, column)) for column in zip(*first, strict=True)]
     for row in itertools.chain(first, rows):
-        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
-        padded = (cell.ljust(width + _GAP) for cell, width in zip(row, widths, strict=True))
-        yield "".join(padded).rstrip()
+        yield _line(row, widths)
+
+
+def line(columns: Columns, resource: Resource, widths: list[int]) -> str:
+    """Write a row that follows a table of certain widths."""
+    return _line([printable(cell(resource)) for cell in columns.values()], widths)
+
+
+def _line(row: Sequence[str], widths: list[int]) -> str:
+    """Write a row; what is wider than its column widens it from there."""
+    known = widths or [0] * len(row)
+    widths[:] = [max(width, len(cell)) for width, cell in zip(known, row, strict=True)]
+    padded = (cell.ljust(width + _GAP) for cell, width in zip(row, widths, strict=True))
+    return "".join(padded).rstrip()
 
 
 def _at(path: str) -> Cell:

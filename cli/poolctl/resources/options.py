@@ -77,6 +77,10 @@ def kind_named(
     """Turn a word into the kind that it means."""
     from poolmgr.api import resource_type
 
+    if word is not None and "," in word:
+        raise click.BadParameter(f"{word!r}: name one kind at a time")
+    if word is not None and "/" in word:
+        raise click.BadParameter(f"{word!r}: name kind and resource as two words")
     try:
         return None if word is None else resource_type(word)
     except InvalidRequestError as error:

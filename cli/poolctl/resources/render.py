@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from poolctl.report import printable
-from poolctl.resources.columns import Columns, columns_of, custom, lines
+from poolctl.resources.columns import Columns, columns_of, custom, line, lines
 from poolctl.resources.jsonpath import Template
 from poolmgr.api import Resource
 from poolmgr.api.meta import API_VERSION
@@ -37,12 +37,14 @@ class Output:
     Attributes:
         form: "table", "yaml", "json", "name" or "jsonpath".
         columns: Of the table.
+        widths: Of its columns, once it is written.
         export: Without what belongs to this store: uid, version, times.
     """
 
     kind: type[Resource]
     form: str
     columns: Columns = field(default_factory=dict)
+    widths: list[int] = field(default_factory=list)
     template: Template | None = None
     export: bool = False
 
@@ -79,6 +81,10 @@ class Output:
 
     def one(self, resource: Resource) -> str:
         """Write a resource that is not part of a list, but perhaps one of several in a row."""
+        if self.form == "name":
+            return printable(resource.ref)
+        if self.form == "table":
+            return line(self.columns, resource, self.widths)
         if self.form == "yaml":
             return f"---\n{_yaml(self.value(resource))}"
         return _json(self.value(resource))
@@ -98,7 +104,7 @@ class Output:
         """
         match self.form:
             case "table":
-                yield from lines(self.columns, resources)
+                yield from lines(self.columns, resources, self.widths)
             case "name":
                 yield from (printable(each.ref) for each in resources)
             case "jsonpath":

@@ -3,7 +3,8 @@ Watching resources: what changes, from a look every second.
 
 Rules:
 
-1. A change is told once. What changed twice between two looks is told as it is now.
+1. A change is told once, as the resource that came of it. What changed twice between two looks
+   is told as it is now.
 2. A store that gives no answer for a while is waited for.
 """
 
@@ -51,6 +52,8 @@ class Watch:
                 return
             try:
                 self._look()
+                if silent:
+                    remark("etcd answers again")
                 silent = False
             except StoreUnavailableError as error:
                 if not silent:
@@ -93,14 +96,10 @@ class Watch:
             for key in some:
                 if (stored := found[key]) is None:
                     continue
-                verb = "changed" if key in self._known else "created"
                 # As read now: it may be newer than the look, which then must not tell it again.
                 self._known[key] = stored.mod_revision
                 for resource in reader.decoded(key, stored):
-                    if self._output.form in ("yaml", "json"):
-                        click.echo(self._output.one(resource))
-                    else:
-                        say(f"{resource.ref} {verb}")
+                    click.echo(self._output.one(resource))
             reader.status()
 
     def _tell_gone(self, key: str) -> None:

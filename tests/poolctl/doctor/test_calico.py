@@ -39,6 +39,11 @@ def version(text):
         {},
         {CLUSTER: manifest("ClusterInformation", "default")},
         {resource_key("nodes", "node-a"): manifest("Node", "node-a")},
+        {
+            resource_key("nodes", "a"): manifest(
+                "Node", "a", {"bgp": {"ipv4Address": "10.0.0.1"}}
+            )
+        },
         block({"handle_id": "net.c", "secondary": {"network": "net"}}, {"releasedAt": "2026"}),
         {BLOCK: "nonsense", CLUSTER: "[1]", resource_key("nodes", "a"): '{"spec": 1}'},
     ],
@@ -54,7 +59,24 @@ def test_what_we_write_and_what_is_broken_is_no_trace(values):
     [
         (version("v3.33.0"), "ClusterInformation names Calico v3.33.0"),
         (
-            {resource_key("nodes", "a"): manifest("Node", "a", {"bgp": {}})},
+            {resource_key("nodes", "a"): manifest("Node", "a", {"wireguard": {}})},
+            "node a runs calico/node",
+        ),
+        (
+            {
+                resource_key("nodes", name): manifest(
+                    "Node", name, {"bgp": {"ipv4IPIPTunnelAddr": "10.10.0.1"}}
+                )
+                for name in "abc"
+            },
+            "node a and 2 more run calico/node",
+        ),
+        (
+            {
+                resource_key("nodes", "a"): manifest(
+                    "Node", "a", {"ipv4VXLANTunnelAddr": "10.1.1.1"}
+                )
+            },
             "node a runs calico/node",
         ),
         (

@@ -1,5 +1,6 @@
 """The order of the checks, and what becomes of those that cannot be made."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from poolctl.config import Session
 from poolctl.doctor import examine as module
 from poolctl.doctor.findings import Verdict
 from poolmgr.core.records import resource_key
+from poolmgr.store.embedded import EmbeddedEtcd
 from tests.support.kube_api import Fault, KubeApi
 from tests.support.poolctl import pool
+from tests.support.rawetcd import RawEtcd
 
 NOWHERE = Path("/nonexistent")
 
@@ -204,4 +207,44 @@ def test_a_client_that_is_not_let_in_is_a_finding(look, monkeypatch, tls_etcd, a
     found = look(tls_etcd)
 
     assert Verdict.PROBLEM == found["reachable"][0].verdict
-    assert "certificates fit" in found["reachable"][0].remedy
+    assert "wants a client certificate, and none is set" in found["reachable"][0].fact
+
+
+@pytest.fixture
+def guarded(etcd_binary):
+    with EmbeddedEtcd(etcd_binary) as etcd, contextlib.closing(RawEtcd(etcd.endpoint)) as raw:
+        raw.grant("nobody", "secret", {})
+        raw.require_password("secret")
+        yield etcd.endpoint
+
+
+def test_a_user_that_is_not_named_is_one_finding(look, guarded):
+    found = look(guarded)
+
+    (finding,) = found["permissions"]
+    assert (Verdict.PROBLEM, "etcd wants a user and a password") == (
+        finding.verdict,
+        finding.fact,
+    )
+    assert "set ETCD_USERNAME and ETCD_PASSWORD" in finding.remedy
+    assert not {"compaction", "pools", "calico"} & found.keys()
+
+
+def test_a_user_who_may_not_read_is_named(look, guarded, monkeypatch):
+    monkeypatch.setenv("ETCD_USERNAME", "nobody")
+    monkeypatch.setenv("ETCD_PASSWORD", "secret")
+
+    found = look(guarded)
+
+    for check in ("compaction", "stored", "calico"):
+        assert found[check][0].fact.startswith("user nobody may not read it: ")
+
+
+def test_a_wrong_password_is_a_matter_of_the_password(look, guarded, monkeypatch):
+    monkeypatch.setenv("ETCD_USERNAME", "nobody")
+    monkeypatch.setenv("ETCD_PASSWORD", "wrong")
+
+    (finding,) = look(guarded)["reachable"]
+
+    assert "refuses the password" in finding.fact
+    assert "see that user and password are right" in finding.remedy

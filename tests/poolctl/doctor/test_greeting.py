@@ -45,7 +45,20 @@ def test_who_is_silent_is_waited_for_no_longer_than_said():
     assert took_s < 3
 
 
-def test_who_speaks_no_http_tells_nothing(etcd_endpoint):
-    settings = Settings(endpoints=(etcd_endpoint.replace("127.0.0.1", "https://127.0.0.1"),))
+def test_a_plain_etcd_that_is_named_https_still_tells_the_time(etcd_endpoint):
+    told = greeting(Settings(endpoints=(f"https://{etcd_endpoint}",)))
 
-    assert ("", b"") == (greeting(settings).date, greeting(settings).certificate)
+    assert told.date
+    assert b"" == told.certificate
+
+
+def test_an_etcd_with_tls_that_is_named_http_still_shows_its_certificate(tls_etcd):
+    told = greeting(Settings(endpoints=(tls_etcd.replace("https", "http"),)))
+
+    assert told.certificate.startswith(b"\x30")
+
+
+def test_who_is_not_there_tells_nothing():
+    told = greeting(Settings(endpoints=("127.0.0.1:1",)))
+
+    assert ("", b"") == (told.date, told.certificate)

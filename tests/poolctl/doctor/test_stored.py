@@ -65,6 +65,17 @@ def test_a_copy_that_broke_off_is_a_problem():
     assert "copy" not in look({})
 
 
+def test_no_pool_is_made_in_the_way_of_a_copy():
+    store = MemoryStore()
+    put(store, {MARKER_KEY: b"{}"})
+
+    (finding,) = (each for each in examine(store, timeout_s=5) if each.check == "pools")
+
+    assert Verdict.PROBLEM == finding.verdict
+    assert "poolctl apply" not in finding.remedy
+    assert "poolctl datastore restore" in finding.remedy
+
+
 def test_an_epoch_that_was_deleted_is_warned_of():
     found = look({"/poolmgr/v1/session/node-a": '{"n": 1, "deleted": []}'})
 

@@ -87,8 +87,17 @@ def test_what_is_not_there_or_no_certificate_is_told(authority, client_pair, tmp
     assert (Verdict.PROBLEM, "key /nope.key: No such file or directory") == key
 
 
+def test_an_endpoint_that_speaks_tls_is_not_told_to_need_none(tls_etcd):
+    settings = Settings(endpoints=(tls_etcd.replace("https", "http"),))
+    greeting = greet(settings.addresses[0], settings, timeout_s=5)
+
+    ((_, fact),) = findings(settings, greeting)
+
+    assert fact.startswith("server certificate of http://127.0.0.1")
+
+
 def test_a_server_that_hides_its_certificate_is_not_known():
-    hidden = Greeting(endpoint=URL, date="", certificate=b"")
+    hidden = Greeting(endpoint=URL, date="now", certificate=b"")
 
     assert [(Verdict.UNKNOWN, f"{URL} does not show its certificate")] == findings(
         Settings(endpoints=(URL,)), hidden

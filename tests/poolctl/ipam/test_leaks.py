@@ -1,6 +1,7 @@
 """`poolctl ipam release --from-report`: only what is still as the reports say."""
 
 import json
+from pathlib import Path
 from collections.abc import Callable
 
 import pytest
@@ -322,11 +323,66 @@ def test_in_a_script_it_must_be_confirmed_and_a_dry_run_need_not(reports):
     assert 0 == dry.exit_code
     assert [
         f"{address} leaked, of handle net-a.c1 (network net-a, interface eth0, node node-a)",
-        "handle o would be deleted, if it is as it was",
-        "addresses: 1 would be released, 0 not assigned any more, 0 belong to somebody else "
-        "by now",
+        "handle o would be deleted",
+        "addresses: 1 would be released, 0 not assigned any more, 0 kept, as they were "
+        "assigned anew",
+        "handles: 1 would be deleted, 0 not there any more, 0 kept, as they were changed or "
+        "hold addresses by now",
     ] == dry.stdout.splitlines()
     assert before == stored(reports.store)
+
+
+def test_a_dry_run_compares_handles_as_a_real_one_does(reports):
+    attach(reports.store, "c1")
+    key = records.handle_key("net-a.c1")
+    holds = reports.store.read(Fetch(keys=frozenset({key}))).found[key].mod_revision
+    old, same = reports.orphan("old"), reports.orphan("same")
+    handles = {"net-a.c1": holds, "old": old, "same": same, "gone": 1}
+    path = reports.write(handles=handles)
+    reports.orphan("old")
+    before = stored(reports.store)
+
+    dry = reports.release(path, more=("--dry-run",))
+
+    assert before == stored(reports.store)
+    real = reports.release(path)
+    assert [REFUSED, REFUSED] == [dry.exit_code, real.exit_code]
+    counts = "1 not there any more, 2 kept, as they were changed or hold addresses by now"
+    assert f"handles: 1 would be deleted, {counts}\n" in dry.stdout
+    assert f"handles: 1 deleted, {counts}\n" in real.stdout
+    assert ["handle same would be deleted"] == [
+        line for line in dry.stdout.splitlines() if line.startswith("handle ")
+    ]
+
+
+def test_an_address_that_its_handle_got_again_is_kept_for_its_number(reports):
+    address = attach(reports.store, "c1")
+    path = reports.write(address)
+    text = Path(path).read_text()
+    (entry,) = Audit(reports.store).entries()
+    number = entry.sequence_number
+    Path(path).write_text(text.replace(str(number), str(number - 1)))
+
+    result = reports.release(path)
+
+    assert REFUSED == result.exit_code
+    assert f"its sequence number is {number}, and {number - 1} in the report" in result.stderr
+    assert {address: "net-a.c1"} == reports.held()
+
+
+def test_a_report_that_contradicts_itself_releases_nothing(reports):
+    address = attach(reports.store, "c1")
+    path = reports.write(address)
+    value = json.loads(Path(path).read_text())
+    (entry,) = value["allocations"][address]
+    value["allocations"][address] = [entry, {**entry, "inUse": True}]
+    Path(path).write_text(json.dumps(value))
+
+    result = reports.release(path)
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert "both in use and leaked" in result.stderr
+    assert {address: "net-a.c1"} == reports.held()
 
 
 def test_no_means_no(reports, monkeypatch):

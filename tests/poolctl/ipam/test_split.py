@@ -142,7 +142,6 @@ def test_64_parts_go_into_one_transaction_of_etcd(poolctl, store, raw):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["3", "--name", "p"], "a pool is split into a power of two"),
         (["32", "--name", "p"], "ippool/p: 10.0.0.0/24 has 16 blocks of /28: too few for 32"),
         (["2", "--name", "nope"], "there is no pool nope"),
         (["2", "--cidr", "10.0.0.0/25"], "there is no pool 10.0.0.0/25"),
@@ -157,6 +156,14 @@ def test_what_cannot_be_done_changes_nothing(at_memory, memory, args, message):
     assert (REFUSED, "") == (result.exit_code, result.stdout)
     assert message in result.stderr
     assert before == stored(memory)
+
+
+@pytest.mark.parametrize("number", ["0", "1", "3"])
+def test_a_number_that_no_pool_can_be_split_into_is_a_wrong_call(at_memory, number):
+    result = at_memory("ipam", "split", number, "--name", "p")
+
+    assert (USAGE, "") == (result.exit_code, result.stdout)
+    assert f"{number} is no power of two, such as 2, 4 or 8" in result.stderr
 
 
 def test_a_part_takes_no_other_pools_name(at_memory, memory):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from poolctl import main as program
 from poolctl.config import Session
 from poolctl.ipam import watch
-from poolctl.ipam.output import JSON, TABLE
+from poolctl.ipam.output import JSON, TABLE, YAML
 from poolctl.ipam.watch import watched
 from poolmgr.core.txn import Txn
 from poolmgr.errors import StoreUnavailableError
@@ -44,7 +44,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-def run(store, monkeypatch, changes, *, args=(), look_s=0.0, output=TABLE, fail=None):
+def run(store, monkeypatch, changes, *, args=(), look_s=0.0, output=TABLE, fail=None, text=str):
     """Watch in a command; returns its result, the clock, and how often was looked."""
     clock, looks = Clock(changes), []
     monkeypatch.setattr("time.monotonic", clock.monotonic)
@@ -56,7 +56,7 @@ def run(store, monkeypatch, changes, *, args=(), look_s=0.0, output=TABLE, fail=
         clock.now += look_s
         if fail and len(looks) > 1:
             raise fail
-        print("shown")
+        print(text(len(looks)))
         return len(looks)
 
     @program.main.command("watch-this")
@@ -80,13 +80,28 @@ def test_it_is_shown_again_when_the_store_has_changed_until_interrupted(store, m
     assert 130 == result.exit_code
     assert [0, 6, 10] == looks, "the default of --timeout ends no watch"
     assert {2.0} == {*clock.slept}
-    assert "shown\n\nshown\n\nshown\n" == result.stdout
+    assert "1\n\n2\n\n3\n" == result.stdout
 
 
 def test_documents_are_not_separated_by_more_than_they_bring(store, monkeypatch):
-    result, _, _ = run(store, monkeypatch, {1: put(store), 2: interrupt}, output=JSON)
+    changes = {1: put(store), 2: interrupt}
+    as_json, _, _ = run(store, monkeypatch, changes, output=JSON)
+    as_yaml, _, _ = run(store, monkeypatch, {1: put(store), 2: interrupt}, output=YAML)
 
-    assert "shown\nshown\n" == result.stdout
+    assert "1\n2\n" == as_json.stdout
+    assert "1\n---\n2\n" == as_yaml.stdout
+
+
+@pytest.mark.parametrize("text", ["{}\na: 1", '{{\n  "revision": {},\n  "a": 1\n}}', "revision: {}"])
+def test_an_answer_that_is_the_same_is_not_shown_again(store, monkeypatch, text):
+    numbered = text if "revision" in text else text.replace("{}", "x")
+
+    result, _, looks = run(
+        store, monkeypatch, {1: put(store), 2: interrupt}, text=numbered.format, output=JSON
+    )
+
+    assert 2 == len(looks)
+    assert f"{numbered.format(1)}\n" == result.stdout
 
 
 def test_no_more_than_a_fifth_of_the_time_is_spent_looking(store, monkeypatch):
@@ -125,6 +140,23 @@ def test_a_store_that_goes_away_is_waited_for(store, monkeypatch):
 
     assert 4 == len(looks), "what failed is tried again"
     assert 1 == result.stderr.count("poolctl: warning: gone; waiting for it\n")
+
+
+def test_it_is_said_when_the_store_is_back(store, monkeypatch):
+    read = store.read
+
+    def away(*_args, **_options):
+        raise StoreUnavailableError("gone")
+
+    changes = {
+        1: lambda: monkeypatch.setattr(store, "read", away),
+        3: lambda: monkeypatch.setattr(store, "read", read),
+        5: interrupt,
+    }
+    result, _, _ = run(store, monkeypatch, changes)
+
+    told = ["poolctl: warning: gone; waiting for it", "etcd answers again"]
+    assert told == result.stderr.split("\n")[:2]
 
 
 def test_a_store_that_is_not_there_at_first_is_an_error(monkeypatch):

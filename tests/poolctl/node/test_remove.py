@@ -296,7 +296,11 @@ def test_a_release_of_unknown_outcome_is_not_called_refused(monkeypatch):
         key = block_key(parse_network("10.10.0.4/30"))
         held = _holder(store, address)
         result = commit(self, txn, **options)
-        if held is not None and key in {*txn.puts, *txn.deletes} and _holder(store, address) is None:
+        if (
+            held is not None
+            and key in {*txn.puts, *txn.deletes}
+            and _holder(store, address) is None
+        ):
             monkeypatch.setattr(HookedStore, "commit", commit)
             request = AssignIP(
                 addresses=(address,),

@@ -30,6 +30,7 @@ def test_a_kind_has_several_words(at_memory, word, kind):
         ("noeds", "nodes"),
         ("ipamconf", "ipamconfig"),
         ("resevation", "reservation"),
+        ("ipr", "ipreservation"),
     ],
 )
 def test_a_mistyped_kind_gets_the_nearest_one(at_memory, word, near):
@@ -38,6 +39,18 @@ def test_a_mistyped_kind_gets_the_nearest_one(at_memory, word, near):
 
         assert USAGE == result.exit_code
         assert f"did you mean {near}?" in result.stderr
+
+
+def test_kind_and_resource_are_two_words_and_kinds_come_one_by_one(at_memory):
+    for call, message in (
+        (("get", "ipp/pool-a"), "'ipp/pool-a': name kind and resource as two words"),
+        (("delete", "ipp/pool-a"), "'ipp/pool-a': name kind and resource as two words"),
+        (("get", "ipp,nodes"), "'ipp,nodes': name one kind at a time"),
+    ):
+        result = at_memory(*call)
+
+        assert (USAGE, "") == (result.exit_code, result.stdout)
+        assert message in result.stderr
 
 
 def test_a_word_that_is_near_to_none_gets_them_all(at_memory):
