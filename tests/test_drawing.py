@@ -77,6 +77,6 @@ def test_a_message_names_some_of_many_pools(memory):
     put(memory, pools(**{f"p{n:02}": f"10.{n}.0.0/24" for n in range(30)}))
 
     with pytest.raises(
-        InvalidRequestError, match=r"'x'; there are p00 \(10.0.0.0/24\), .* and 10 more"
+        InvalidRequestError, match=r"'x'; there are p00 \(10.0.0.0/24\), .* and 25 more"
     ):
         map_of(memory, pools=["p01", "x"])

@@ -8,7 +8,7 @@ from poolmgr.core.affinity import AffinityState
 from poolmgr.core.session import Session
 from poolmgr.core.tenancy import Tenancy
 from poolmgr.errors import CompactedError, InvalidRequestError, StoreUnavailableError
-from poolmgr.fleet import Fleet
+from poolmgr.fleet import Fleet, used_in
 from poolmgr.store.memory import MemoryStore
 from tests.support.assigned import attach
 from tests.support.facts import block_of, stored_block
@@ -70,7 +70,8 @@ def test_every_block_is_looked_at_and_counted_as_progress(memory):
 
 
 def test_an_address_is_told_with_what_its_release_must_know(memory, addresses):
-    found = {str(each.address): each for each in Fleet(memory, timeout_s=30).usages("node-a")}
+    blocks = Fleet(memory, timeout_s=30).blocks()
+    found = {str(u.address): u for block in blocks for u in used_in(block, "node-a")}
 
     assert set(addresses) == set(found)
     borrowed = found[addresses[-1]]

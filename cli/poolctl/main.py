@@ -19,7 +19,15 @@ try:
     from poolctl.migrate.commands import migrate
     from poolctl.node.commands import node
     from poolctl.node.fleet import COMMANDS as FLEET
-    from poolctl.report import INTERRUPTED, REFUSED, complain, failed, interrupted, untold
+    from poolctl.report import (
+        INTERRUPTED,
+        NOBODY_READS,
+        REFUSED,
+        complain,
+        failed,
+        interrupted,
+        untold,
+    )
     from poolctl.resources.commands import COMMANDS as RESOURCES
     from poolmgr import __version__
     from poolmgr.errors import InvalidRequestError, PoolmgrError
@@ -47,6 +55,7 @@ Exit status:
   4  the outcome of a write is unknown
   5  a check found something wrong
   130  interrupted; a write that was under way may have happened
+  141  nobody reads the output any more, as after | head
 """
 
 
@@ -92,6 +101,11 @@ class _Poolctl(click.Group):
             if ctx.obj is not None:
                 interrupted(ctx.obj)
             raise
+        except BrokenPipeError as error:
+            if error.filename is not None:
+                raise
+            sys.stdout = io.StringIO()  # Writing the rest at exit would fail again.
+            status = NOBODY_READS
         return max(status or 0, untold(ctx.obj))
 
 

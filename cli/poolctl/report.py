@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from poolctl.config import Session
 
 REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND, INTERRUPTED = 1, 2, 3, 4, 5, 130
+NOBODY_READS = 128 + 13
+"""As of a program that SIGPIPE ends."""
 
 
 def exit_code(error: PoolmgrError) -> int:

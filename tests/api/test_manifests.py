@@ -87,7 +87,10 @@ def test_keys_become_text():
         ("kind: List\nitems: ''", "^here: items of List: must be a list"),
         ("kind: List\nitems: false", "^here: items of List: must be a list"),
         ("kind: IPPoolList\nitems: {}", "^here: items of IPPoolList: must be a list"),
-        ("kind: List\nitems: [{kind: IPPoolList}]", "items of List: a List cannot be in a List"),
+        (
+            "kind: List\nitems: [{kind: IPPoolList}]",
+            "items of List: a List cannot be in a List",
+        ),
         ("kind: IPPoolList\nitems: [{kind: List}]", "items of IPPoolList: a List cannot be"),
     ],
 )

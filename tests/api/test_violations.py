@@ -2,7 +2,7 @@
 
 import pytest
 
-from poolmgr.api.violations import shown, title
+from poolmgr.api.violations import listed, shown, similar, title
 
 DEEP: list = []
 for _ in range(10_000):
@@ -43,3 +43,16 @@ def test_a_value_is_shown_on_one_short_line_whatever_it_is(value, text):
 )
 def test_a_resource_is_named_by_its_kind_and_name(metadata, text):
     assert text == title("IPPool", {"metadata": metadata})
+
+
+def test_similar_names_are_suggested_and_others_are_not():
+    assert "did you mean pods?" == similar("podz", ["pods", "lan"])
+    assert "" == similar("x", ["pods", "lan"])
+    assert 3 == len(similar("node-x", [f"node-{n}" for n in range(9)]).split(" or "))
+
+
+def test_of_many_names_the_first_few_are_listed():
+    assert "there is none" == listed([])
+    assert "there is a" == listed(["a"])
+    assert "there are a, b" == listed(["a", "b"])
+    assert "there are 0, 1, 2, 3, 4 and 1,000 more" == listed([str(n) for n in range(1005)])

@@ -12,8 +12,8 @@ import pytest
 from poolctl.report import FOUND, REFUSED
 from tests.behaviours.row import Row, each
 from tests.support.kube_api import KubeApi
-from tests.support.poolctl import manifest
 from tests.support.site import affinity_key, block_key, literal_block
+from tests.support.world import stored_resource
 
 CIDR, BLOCK = "10.66.0.0/16", "10.66.0.0/30"
 HANDLES = "/calico/ipam/v2/handle/"
@@ -174,10 +174,14 @@ def api():
 
 
 @pytest.fixture
-def pool(program):
+def pool(raw):
+    cluster = {"clusterGUID": "1", "datastoreReady": True}
+
     def make(cidr: str) -> None:
-        made = program("create", "-f", "-", stdin=manifest("IPPool", "pool-a", {"cidr": cidr}))
-        assert 0 == made.returncode
+        raw.put(
+            *stored_resource("clusterinformations", "ClusterInformation", "default", cluster)
+        )
+        raw.put(*stored_resource("ippools", "IPPool", "pool-a", {"cidr": cidr}))
 
     return make
 

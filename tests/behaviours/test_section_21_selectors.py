@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -342,7 +343,8 @@ def seen(executable, shared_raw) -> Seen:
         assert texts.keys() == {pool["name"] for pool in judged}
         return {pool["name"] for pool in judged if pool["rank"] is not None}
 
-    return Seen(stored, {labels: serving(at) for at, labels in enumerate(sets)})
+    with ThreadPoolExecutor(2) as crew:
+        return Seen(stored, dict(zip(sets, crew.map(serving, range(len(sets))), strict=True)))
 
 
 @pytest.mark.parametrize("form", ["given", "canonical"])

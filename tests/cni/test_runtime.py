@@ -111,7 +111,7 @@ def test_delegates_of_multus_are_networks_that_get_no_annotations():
         (b"", "net.conf is not JSON: it is empty"),
         (b"{", "net.conf is not JSON: "),
         (b"\xff\xfe{", "net.conf is not JSON: "),
-        (b"[" * 100_000, "net.conf is not JSON: "),
+        (b"[" * 100_000, "net.conf is nested too deeply"),
         (b"[]", "net.conf is not a JSON object"),
         (b'{"type": "ptp"}', "net.conf: name is missing"),
         (b'{"name": "", "type": "ptp"}', "net.conf: name is wrong: it must not be empty$"),

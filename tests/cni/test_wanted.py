@@ -100,7 +100,10 @@ def test_an_address_that_the_runtime_names_is_not_overruled():
     ],
 )
 def test_what_has_no_effect_is_named(pod, keys, name, why):
-    assert settled(pod, **keys).warnings == (f"annotation {name} has no effect: {why}",)
+    found = settled(pod, **keys)
+
+    assert found.warnings == (f"annotation {name} has no effect: {why}",)
+    assert not any(f"annotation {name} " in text for text in found.because)
 
 
 def test_what_makes_no_difference_is_not_worth_a_word():

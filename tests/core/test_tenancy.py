@@ -9,6 +9,7 @@ from poolmgr.cidr import parse_address, parse_network
 from poolmgr.core import records
 from poolmgr.core.block import Attribute, Block, auto_assign, new_block, release
 from poolmgr.core.outline import Outline, outline
+from poolmgr.core.reservation import AddressSet
 from poolmgr.core.tenancy import (
     Census,
     Route,
@@ -167,3 +168,12 @@ def test_what_a_route_around_it_would_lead_away_is_known():
     assert [parse_address("10.0.0.1")] == list(own_borrowed(borrowed, "b"))
     assert [] == list(own_borrowed(borrowed, "a"))
     assert [] == list(own_borrowed(of(used_by("b", affinity=None)), "b"))
+
+
+def test_what_is_reserved_is_not_free():
+    census = Census(AddressSet.of(["10.0.0.0/31", "10.0.0.7"]))
+    census.add(of(used_by("a")))
+
+    mine = census["a"]
+
+    assert (1, 3, 5) == (mine.in_use, mine.reserved, mine.free)

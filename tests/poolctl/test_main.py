@@ -9,7 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from poolctl.main import main
-from poolctl.report import FOUND, INTERRUPTED, REFUSED, UNAVAILABLE, UNKNOWN, USAGE
+from poolctl.report import (
+    FOUND,
+    INTERRUPTED,
+    NOBODY_READS,
+    REFUSED,
+    UNAVAILABLE,
+    UNKNOWN,
+    USAGE,
+)
 from poolmgr import __version__
 from poolmgr.errors import StoreUnavailableError
 from tests.support.hooked import HookedStore, interrupt
@@ -142,7 +150,7 @@ def test_help_is_whole_and_has_examples(path, text):
 def test_help_lists_the_exit_statuses():
     lines = CliRunner().invoke(main, ["--help"]).stdout.splitlines()
 
-    for status in (0, REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND, INTERRUPTED):
+    for status in (0, REFUSED, USAGE, UNAVAILABLE, UNKNOWN, FOUND, INTERRUPTED, NOBODY_READS):
         assert [line for line in lines if line.startswith(f"    {status}  ")]
 
 
@@ -154,6 +162,15 @@ def test_standard_output_that_takes_nothing_is_an_error(shell, raw, etcd_endpoin
         result.returncode,
         result.stderr,
     )
+
+
+@pytest.mark.parametrize("command", ["get nodes", "ipam show", "get nodes -o json"])
+def test_a_reader_that_has_enough_is_no_error_to_tell_of(shell, raw, etcd_endpoint, command):
+    script = f"poolctl {command} | exec true; exit ${{PIPESTATUS[0]}}"
+
+    result = shell(script, ETCD_ENDPOINTS=etcd_endpoint)
+
+    assert (NOBODY_READS, "") == (result.returncode, result.stderr)
 
 
 def test_a_closed_standard_output_is_an_error(shell):

@@ -47,6 +47,15 @@ def test_the_width_is_that_of_columns(monkeypatch):
     assert terminal.width() == 160
 
 
+@pytest.mark.parametrize(("columns", "widest"), [(40, 40), (80, 80), (200, 100)])
+def test_prose_is_as_wide_as_stdout_but_words_stay_whole(monkeypatch, columns, widest):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = terminal.wrapped("word " * 50 + "x" * 150, 4)
+
+    assert widest - 6 < max(map(len, lines[:-1])) <= widest
+    assert ["    word", "    " + "x" * 150] == [lines[1][:8], lines[-1]]
+
+
 def test_who_said_yes_is_not_asked():
     assert terminal.confirmed("Release it", yes=True)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from poolctl.ipam.legend import Legend, counts, number, plural, tell
 from poolctl.report import printable
-from poolmgr.core.atlas import Plot, Sheet
+from poolmgr.core.atlas import Plot, Sheet, Tenant
 from poolmgr.core.grid import Cell, Gap, Grid, Row, address, blocks_in, grid, packed
 from poolmgr.drawing import Map
 
@@ -34,7 +34,11 @@ _BARE = 10
 _SEEN = 5
 """The least height at which a pattern is seen."""
 _MARGIN, _LINE = 24, 18
-_LEGEND_WIDTH = 340
+_NARROWEST = 480
+_COLUMNS = 3
+_GLYPH = {"h": 11.5, "p": 8.5}
+_ANY_GLYPH = 7.0
+"""Estimates of how wide a letter is: a picture has no font to measure."""
 _STYLE = """
 text{font:12px system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;fill:#222}
 .h{font-size:20px;font-weight:600}.p{font-size:15px;font-weight:600}.s{fill:#555}
@@ -85,7 +89,7 @@ class _Picture:
         self._found, self._legend = found, legend
         self._limit = max(_FEWEST, min(_MOST, _CELLS // max(1, len(found.atlas.sheets))))
         self._y = self._labelled = 0
-        self._width = 3 * _LEGEND_WIDTH
+        self._width = _NARROWEST
         self._parts: list[str] = []
 
     def draw(self, now: datetime) -> str:
@@ -104,7 +108,8 @@ class _Picture:
         if not atlas.sheets and not atlas.orphans:
             self._y += 40
             self._text(_MARGIN, "There are no pools.")
-        self._legends()
+        else:
+            self._legends()
         width, height = self._width + 2 * _MARGIN, self._y + _MARGIN
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -118,7 +123,13 @@ class _Picture:
     def _text(self, x: float, text: str, kind: str = "") -> None:
         """Write a line; what is stored is in it."""
         named = f' class="{kind}"' if kind else ""
-        self._parts.append(f'<text x="{x}" y="{self._y}"{named}>{clean(text)}</text>')
+        written = clean(text)
+        self._parts.append(f'<text x="{x}" y="{self._y}"{named}>{written}</text>')
+        self._reach(x + len(printable(text)) * _GLYPH.get(kind, _ANY_GLYPH))
+
+    def _reach(self, x: float) -> None:
+        """Make the picture wide enough for what ends at `x`."""
+        self._width = max(self._width, round(x) - _MARGIN)
 
     def _sheet(self, sheet: Sheet) -> None:
         made, scale = self._laid_out(sheet)
@@ -192,7 +203,7 @@ class _Picture:
             x = left + at * scale.size
             self._parts.append(self._cell(cell, x, self._y, scale.size - 2))
         self._y += scale.size
-        self._width = max(self._width, left + scale.columns * scale.size - _MARGIN)
+        self._reach(left + scale.columns * scale.size)
 
     def _cell(self, cell: Cell, x: int, y: int, size: int) -> str:
         box = f'x="{x}" y="{y}" width="{size}" height="{size}"'
@@ -230,18 +241,18 @@ class _Picture:
         self._y += 44
         self._text(_MARGIN, "Legend", "p")
         self._y += 12
-        self._samples()
         listed = self._legend.listed
-        top, rows = self._y, -(-len(listed) // 3)
-        for at, (name, tenant) in enumerate(listed):
-            x, y = _MARGIN + at // rows * _LEGEND_WIDTH, top + at % rows * 36
+        entries = [(_short(name), _figures(tenant)) for name, tenant in listed]
+        column = 56 + round(_ANY_GLYPH * max((len(t) for e in entries for t in e), default=0))
+        if listed:
+            self._reach(_MARGIN + min(_COLUMNS, len(listed)) * column)
+        self._samples()
+        top, rows = self._y, -(-len(listed) // _COLUMNS)
+        for at, (name, _) in enumerate(listed):
+            (short, figures) = entries[at]
+            x, y = _MARGIN + at // rows * column, top + at % rows * 36
             look = self._legend.looks[name]
             colour = COLOURS[look.colour]
-            short = name if len(name) <= 40 else f"{name[:39]}\N{HORIZONTAL ELLIPSIS}"
-            figures = (
-                f"{plural(tenant.blocks, 'block')}, {plural(tenant.addresses, 'address', 'es')}"
-                f", {tenant.borrowed:,} borrowed, {tenant.lent:,} lent"
-            )
             self._parts.append(
                 f"<g><title>{clean(name)}</title>"
                 f'<rect x="{x}" y="{y}" width="24" height="24" fill="{colour}"/>'
@@ -265,6 +276,10 @@ class _Picture:
             ("url(#cooling)", _NEUTRAL, "", "cooling down"),
             ("url(#reserved)", _NEUTRAL, "", "reserved"),
         ):
+            step = 56 + round(_ANY_GLYPH * len(words))
+            if x + step > _MARGIN + self._width:
+                x = _MARGIN
+                self._y += 32
             half = fill == "half"
             self._parts.append(
                 f'<rect x="{x}" y="{self._y + (12 if half else 0)}" width="24" '
@@ -274,8 +289,19 @@ class _Picture:
                 f'<text class="l" x="{x + 12}" y="{self._y + 16}">{letter}</text>'
                 f'<text x="{x + 32}" y="{self._y + 16}">{words}</text>'
             )
-            x += 56 + 7 * len(words)
+            x += step
         self._y += 42
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:39]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _figures(tenant: Tenant) -> str:
+    return (
+        f"{plural(tenant.blocks, 'block')}, {plural(tenant.addresses, 'address', 'es')}"
+        f", {tenant.borrowed:,} borrowed, {tenant.lent:,} lent"
+    )
 
 
 def _start(row: Row | Gap) -> int:

@@ -103,7 +103,7 @@ def network_of(conf: Path) -> runtime.Network:
         raise InvalidRequestError(f"cannot read {conf}: {error.strerror}") from error
     found = [
         network
-        for network in runtime.networks(str(conf), raw)
+        for network in runtime.networks(_origin(str(conf)), raw)
         if any(plugin.is_ours for plugin in network.plugins)
     ]
     if not found:

@@ -21,9 +21,11 @@ def list_(session: Session, output: str) -> int:
     """
     List all nodes, with their blocks and addresses.
 
-    A node is known by its Node resource, a block or an address. IN-USE, FREE and COOLING count
-    addresses of its blocks, LENT those in use there by other nodes; USED counts addresses that
-    the node uses anywhere, BORROWED those of them that lie in no block of its own.
+    A node is known by its Node resource, a block or an address. IN-USE, FREE, RESERVED and
+    COOLING count addresses of its blocks, LENT those in use there by other nodes. FREE are
+    neither in use nor reserved by an IPReservation, as in ipam show, which counts COOLING as in
+    use. USED counts addresses that the node uses anywhere, BORROWED those of them that lie in
+    no block of its own; what cools down, or waits for its sticky owner, is used by nobody.
 
     \b
     Examples:

@@ -29,13 +29,13 @@ _FILE = re.compile(r"(/[\w.-]+)+\.\w{1,10}")  # base64 has slashes, but neither 
 _LOOKS = (
     re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL),
     re.compile(r"LS0tLS1CRUdJTi[\w+/=]*"),  # the same in base64
-    re.compile(r"(?<=://)[^\s\"']+(?=@)"),
     re.compile(r"\beyJ[\w-]{4,}(?:\.[\w-]*){1,4}"),  # a JWT: "eyJ" is {" in base64
     re.compile(r"(?<=\bBearer )\s*\S+", re.IGNORECASE),
     re.compile(r"(?<=\bBasic )\s*[A-Za-z0-9+/]{8,}=*"),
 )
-_NAME = re.compile(
-    r"(?P<flag>(?<![\w-])--?)?(?P<name>[A-Za-z_][\w.-]*)"
+_URL = re.compile(r"(?<=://)[^\s\"']+")
+_NAME = re.compile(  # of bounded length: a text may be one word of a megabyte
+    r"(?:(?P<flag>(?<![\w-])--?)|(?<!\w))(?P<name>\w[\w.-]{0,200}+)"
     r"(?:\\*[\"']?\s*(?P<sign>[=:])\s*|(?(flag)\s+(?!-)|(?!)))"
 )
 _QUOTED = r"(?P<quote>\\*[\"'])(?P<inner>.*?)(?P=quote)"
@@ -92,6 +92,7 @@ class Masker:
             text = text.replace(secret, MASK)
         for look in _LOOKS:
             text = look.sub(MASK, text)
+        text = _URL.sub(_without_user, text)
         return self._assignments(text)
 
     def _object(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +136,11 @@ class Masker:
             done.append(f"{text[at : match.end()]}{quote}{MASK}{quote}")
             at = found.end()
         return "".join([*done, text[at:]])
+
+
+def _without_user(url: re.Match[str]) -> str:
+    user, at, rest = url[0].rpartition("@")
+    return f"{MASK}@{rest}" if user and at else url[0]
 
 
 def _is_secret(name: str) -> bool:

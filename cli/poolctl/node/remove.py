@@ -149,7 +149,7 @@ def _rehearse(name: str, scan: _Scan) -> None:
             identity = usage.owner.secondary.get("identity", "its owner")
             say(f"{usage.address} would be kept for {identity}")
         else:
-            say(f"{usage.address} would be released, is {whose(usage.owner)}")
+            say(f"{usage.address} would be released, {whose(usage.owner)}")
     if scan.census[name].has_resource:
         say(f"node/{name} would be deleted")
 

@@ -4,22 +4,32 @@ Changing resources: all changes of a command are looked at before the first is m
 Rules:
 
 1. If one resource of a command is refused, none is written.
-2. A pool is deleted in steps: disabled, its blocks taken from their hosts, its key deleted.
+2. What somebody else changes at the same time is read again, and all is planned again, unless
+   a manifest names the version that its author looked at.
+3. A pool is deleted in steps: disabled, its blocks taken from their hosts, its key deleted.
    After each step the next run can go on.
-3. Deleting keeps assigned addresses assigned: nothing is destroyed that a script would have to
+4. Deleting keeps assigned addresses assigned: nothing is destroyed that a script would have to
    confirm. A person at a terminal is told what stays behind, and asked.
 """
 
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from poolctl.config import Session
 from poolctl.report import REFUSED, failed, remark, say, warn
-from poolctl.resources.plans import Change, Planner, check_version, check_writable
+from poolctl.resources.plans import (
+    CONFIGURED,
+    UNCHANGED,
+    Change,
+    Planner,
+    check_version,
+    check_writable,
+)
 from poolctl.resources.state import State, Target, look
-from poolctl.resources.writing import Writer, batches, refs
+from poolctl.resources.writing import OvertakenError, Writer, batches, refs
 from poolctl.terminal import confirmed
 from poolmgr.api import IPPool, Node, Resource
 from poolmgr.core.records import affinity_range
@@ -46,6 +56,8 @@ _LEFT = {
     (_DELETING, True): "was disabled, and may be deleted; look, and delete it again if not",
 }
 """What is known of a pool after a step of its deletion failed, and whether nobody knows how."""
+
+_TRIES = 5
 
 How = Callable[[Planner, Resource], Change]
 
@@ -83,26 +95,49 @@ class Changes:
         if not resources:
             return 0
         targets = [Target.of(each) for each in resources]
-        try:
+        tries = 1 if any(target.resource_version for target in targets) else _TRIES
+        warned = False
+
+        def plan() -> tuple[State, list[Change], int]:
+            nonlocal warned
             pools = any(each.kind is IPPool for each in targets)
             state = look(self._session, targets, pools=pools)
             planner = Planner(self._session, state)
             changes, status = self._planned(resources, lambda each: how(planner, each))
-            if status:
-                return status
-            before(state, changes)
+            if not status and not warned:
+                before(state, changes)
+                warned = True
+            return state, changes, status
+
+        try:
+            return self._written(plan, tries=tries, again=again)
         except StoreError as error:
             return failed(error, self._session, what=refs(targets))
-        return self._write(state, changes, again)
 
-    def edit(self, target: Target, edit: Callable[[Resource], Resource]) -> int:
-        """Change one resource to what `edit` makes of it; return the exit status."""
-        try:
+    def edit(
+        self,
+        target: Target,
+        edit: Callable[[Resource], Resource],
+        *,
+        verbs: tuple[str, str] = (CONFIGURED, UNCHANGED),
+    ) -> int:
+        """
+        Change one resource to what `edit` makes of it; return the exit status.
+
+        Args:
+            verbs: Words for what was done, if something was, and if nothing was.
+        """
+
+        def plan() -> tuple[State, list[Change], int]:
             state = look(self._session, [target])
             change = Planner(self._session, state).edit(target, edit)
+            verb = verbs[change.verb == UNCHANGED]
+            return state, [replace(change, verb=verb)], 0
+
+        try:
+            return self._written(plan, tries=_TRIES)
         except PoolmgrError as error:
             return failed(error, self._session, what=target.ref)
-        return self._write(state, [change])
 
     def label(self, node: Node, *, only: bool = False) -> str:
         """
@@ -111,6 +146,12 @@ class Changes:
         Returns:
             A word for what was done.
         """
+        for _ in range(_TRIES - 1):
+            with suppress(OvertakenError):
+                return self._label(node, only=only)
+        return self._label(node, only=only)
+
+    def _label(self, node: Node, *, only: bool) -> str:
         target = Target.of(node)
         state = look(self._session, [target])
         planner, stored = Planner(self._session, state), state.stored(target)
@@ -124,6 +165,21 @@ class Changes:
             change = planner.put(target, stored, after)
         Writer(self._session, state).write([change])
         return change.verb
+
+    def _written(
+        self,
+        plan: Callable[[], tuple[State, list[Change], int]],
+        *,
+        tries: int,
+        again: str = "",
+    ) -> int:
+        """Plan and write, anew where somebody else was faster; return the exit status."""
+        for _ in range(tries - 1):
+            state, changes, status = plan()
+            with suppress(OvertakenError):
+                return status or self._write(state, changes, again, may_retry=True)
+        state, changes, status = plan()
+        return status or self._write(state, changes, again)
 
     def _planned(
         self, resources: Sequence[Resource], plan: Callable[[Resource], Change]
@@ -142,8 +198,20 @@ class Changes:
             remark(f"nothing was written, though {others} would be fine")
         return changes, status
 
-    def _write(self, state: State, changes: Sequence[Change], again: str = "") -> int:
-        """Write what was planned, and say so; return the exit status."""
+    def _write(
+        self,
+        state: State,
+        changes: Sequence[Change],
+        again: str = "",
+        *,
+        may_retry: bool = False,
+    ) -> int:
+        """
+        Write what was planned, and say so; return the exit status.
+
+        Raises:
+            OvertakenError: Nothing was written, and it may be tried again.
+        """
         if self._dry_run:
             for change in changes:
                 say(f"{change.target.ref} {change.verb}{_DRY}")
@@ -155,6 +223,8 @@ class Changes:
             try:
                 writer.write(batch)
             except PoolmgrError as error:
+                if may_retry and isinstance(error, OvertakenError) and left == len(changes):
+                    raise
                 status = failed(error, self._session, what=refs(c.target for c in batch))
                 if left < len(changes):
                     remark(f"{len(changes) - left:,} resources before were written{again}")
@@ -275,7 +345,7 @@ class Deletions:
 
     def _done(self, target: Target, stored: Resource | None) -> str:
         if stored is None:
-            return "does not exist"
+            return "not found, skipped"
         if self._dry_run:
             return f"{DELETED}{_DRY}"
         # What was shown may be old by now, after a question or the deletion of others.

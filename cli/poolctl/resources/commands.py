@@ -152,7 +152,9 @@ def patch(
 
     wanted = parsed(text, type_)
     return Changes(session, dry_run=dry_run).edit(
-        Target(kind=kind, name=name), lambda stored: patched(stored, wanted, type_)
+        Target(kind=kind, name=name),
+        lambda stored: patched(stored, wanted, type_),
+        verbs=("patched", "unchanged"),
     )
 
 
@@ -197,6 +199,7 @@ def label(
     return Changes(session, dry_run=flags["dry_run"]).edit(
         Target(kind=kind, name=name),
         lambda stored: relabelled(stored, labels, overwrite=flags["overwrite"]),
+        verbs=("labeled" if {*labels.values()} - {None} else "unlabeled", "not labeled"),
     )
 
 

@@ -89,6 +89,11 @@ class Planner:
     def apply(self, resource: Resource) -> Change:
         """Store a resource, new or in place of the stored one."""
         target, stored = self._look(resource)
+        if stored is None and target.resource_version:
+            raise RefusedError(
+                "metadata.resourceVersion: it does not exist any more; remove "
+                "metadata.resourceVersion to create it"
+            )
         if stored is None:
             return self._created(target, resource)
         return self._updated(target, stored, resource)

@@ -6,7 +6,7 @@ Rules:
 1. What is written together is one transaction, or few where etcd's limits want it; it happens
    wholly or not at all.
 2. A transaction compares the epoch and the revision of what it rewrites. A conflict is an
-   error, not tried again: whoever asked should look at what changed.
+   error here: whoever planned the change may look again and plan anew.
 3. New pools compare the range of all pools, so that two created at the same time cannot
    overlap.
 4. Nothing is written while a copy of the datastore is: pools that come before the copy is
@@ -33,6 +33,10 @@ _MOST, _MOST_BYTES = 100, 1024 * 1024  # compares in a transaction: below what e
 _FEW = 5  # names in a message
 
 
+class OvertakenError(RefusedError):
+    """Somebody else was faster, and nothing of this transaction was written; look again."""
+
+
 class Writer:
     """
     Commits transactions on a state, which it keeps up to date.
@@ -53,7 +57,8 @@ class Writer:
         Make changes, all or none.
 
         Raises:
-            RefusedError: Somebody else was faster.
+            OvertakenError: Somebody else was faster.
+            RefusedError: A copy of the datastore is being written.
             StoreError: See its kinds.
         """
         puts = {c.target.key: c.after.to_stored() for c in changes if c.after is not None}
@@ -78,7 +83,7 @@ class Writer:
         whole = replace(txn, expect=expect, unchanged=unchanged, epoch=self._epoch, puts=puts)
         result = self._session.store.commit(whole, timeout_s=self._session.left_s)
         if isinstance(result, Conflict):
-            raise RefusedError(_conflict(whole, result, self._written))
+            raise _conflict(whole, result, self._written)
         self._pools_revision = result.revision
         self._epoch = puts.get(EPOCH_KEY, self._epoch)
         self._has_cluster |= CLUSTER in puts
@@ -86,15 +91,15 @@ class Writer:
         return result
 
 
-def _conflict(txn: Txn, conflict: Conflict, written: str) -> str:
+def _conflict(txn: Txn, conflict: Conflict, written: str) -> RefusedError:
     """Say who was overtaken, and what was written."""
     found = conflict.current.found
     if found[MARKER_KEY]:
-        return f"{BEING_WRITTEN}; {written}; {HOW_TO_END}"
+        return RefusedError(f"{BEING_WRITTEN}; {written}; {HOW_TO_END}")
     now = {key: stored.mod_revision if stored else 0 for key, stored in found.items()}
     names = [key.rpartition("/")[2] for key, was in txn.expect.items() if now.get(key) != was]
     which = f"{', '.join(names[:_FEW])} was changed" if names and len(txn.expect) > 2 else ""
-    return (
+    return OvertakenError(
         f"somebody else changed it, or what it depends on, at the same time"
         f"{f' ({which})' if which else ''}; {written}, look and try again"
     )

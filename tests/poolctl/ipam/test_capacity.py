@@ -53,7 +53,7 @@ def test_a_pool_need_not_be_named_if_it_is_the_only_one_for_pods():
 
     assert "pods" == planned(world).pool
     assert "six" == planned(world, family=6).pool
-    with pytest.raises(click.UsageError, match="IPv4 pods: more, pods"):
+    with pytest.raises(click.UsageError, match="IPv4 pods there are more, pods"):
         planned(world.pool("more", "10.4.0.0/24"))
     with pytest.raises(click.UsageError, match="none"):
         planned(World())
@@ -169,3 +169,19 @@ def test_it_reads_the_same_from_a_real_etcd(poolctl, store):
 
     assert (15, 0) == (before["growth"]["nodes"] + before["nodes"], before["owners"])
     assert before == json.loads(run(*plan).output)
+
+
+def test_a_pool_that_does_not_decode_is_passed_over_unless_it_is_the_one(capsys):
+    world = pods()
+    world.put(records.resource_key("ippools", "bad"), b"{")
+
+    assert "pods" == planned(world, pool="10.0.0.0/24").pool
+    assert "" == planned(world, pool="10.9.0.0/24").pool
+    assert 2 == capsys.readouterr().err.count("it is passed over")
+    with pytest.raises(CorruptStateError, match="ippools/bad"):
+        planned(world, pool="bad")
+
+
+def test_a_similar_pool_is_suggested():
+    with pytest.raises(InvalidRequestError, match="did you mean pods"):
+        planned(pods(), pool="podz")

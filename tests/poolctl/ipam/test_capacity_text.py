@@ -82,9 +82,30 @@ def test_a_pool_that_does_not_fit():
 def test_exact_numbers_of_ipv6_stay_within_80_columns():
     text = rendered(answer(World(), nodes=12, pods=30, pool="fd00::/48"), "table")
 
-    assert "  available     1,180,591,620,717,411,303,424" in text
+    assert "  available     37,778,931,862,957,161,709,568" in text
     assert "/123  best" in text
+    assert "/121" not in text
+    assert "and 10 other sizes: -o wide" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_all_sizes_are_told_where_they_are_asked_for_or_fit(monkeypatch):
+    found = answer(World(), nodes=12, pods=30, pool="fd00::/48")
+    wide = rendered(found, "wide")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    assert [f"/{size}" for size in range(116, 129)] == [
+        line.split()[0] for line in wide.splitlines() if line.startswith("/")
+    ]
+    assert "1,180,591,620,717,411,303,424" in wide
+    assert "BLOCKS " in rendered(found, "table")
+
+
+def test_where_nothing_fits_the_sizes_that_carry_most_nodes_are_told(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = rendered(answer(World(), nodes=10**6, pods=10**6, pool="fd00::/104"), "table")
+
+    assert ["/116", "/117"] == [each for each in text.splitlines() if each.startswith("/")]
 
 
 @pytest.mark.parametrize(

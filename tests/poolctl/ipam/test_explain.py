@@ -367,6 +367,26 @@ def test_a_configuration_that_the_plugin_refuses_is_a_refusal():
     assert (0, 0) == (told.reads, told.transactions)
 
 
+def test_a_pod_is_named_even_where_the_configuration_is_refused():
+    wrong = network({"prefixLength": "wide"})
+    named = explained(MemoryStore(), Subject(namespace="web", pod="x1"), wrong)
+
+    assert ("web/x1", "") == (named.pod, explained(MemoryStore(), conf=wrong).pod)
+
+
+def test_a_pool_under_a_key_that_is_no_name_is_passed_over_by_the_add_too():
+    world = World().pool("pods", "10.0.0.0/24", blockSize=28)
+    key, value = stored_resource("ippools", "IPPool", "b", {"cidr": "10.1.0.0/24"})
+    world.put(key.removesuffix("b") + "a/b", value.replace(b'"b"', b'"a/b"'))
+    told = explained(world.store, conf=network())
+
+    assert same(told) == added(world.store, Subject(), network())
+    assert told.given
+    assert "its stored value is wrong ('a/b' is no name)" == next(
+        each.reason for each in told.verdicts if each.name == "a/b"
+    )
+
+
 def test_a_store_without_answers_is_no_refusal():
     class Down(MemoryStore):
         def read(self, fetch, **_):
@@ -462,3 +482,18 @@ def test_a_node_that_cannot_exist_is_a_usage_error(at_memory):
 
     assert 2 == result.exit_code
     assert "--node" in result.output
+
+
+def test_standard_input_is_one_file(at_memory, tmp_path):
+    both = at_memory("ipam", "explain", "--node", "a", "-f", "-", "--conf", "-")
+    folders = [
+        at_memory("ipam", "explain", "--node", "a", option, str(tmp_path))
+        for option in ("-f", "--conf")
+    ]
+    deep = at_memory("ipam", "explain", "--node", "a", "--conf", "-", stdin="[" * 100_000)
+
+    assert 2 == both.exit_code
+    assert "standard input (-) can be one file only" in both.stderr
+    line = f"poolctl: error: cannot read {tmp_path}: it is not a regular file\n"
+    assert [(1, line)] * 2 == [(each.exit_code, each.stderr) for each in folders]
+    assert "poolctl: error: standard input is nested too deeply\n" == deep.stderr

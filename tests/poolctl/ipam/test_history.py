@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from poolctl.report import REFUSED, USAGE
-from poolmgr.cidr import parse_address, parse_network
+from poolmgr.cidr import network, parse_address, parse_network
 from poolmgr.core.config import IPAMConfig
 from poolmgr.core.records import block_key
 from poolmgr.core.request import (
@@ -262,3 +262,22 @@ def test_a_life_of_the_block_that_may_be_missing_is_said(poolctl, run, store, ra
 
     assert 0 == result.exit_code
     assert "if it did for no more than " in result.stderr
+
+
+def test_another_block_than_the_stored_one_is_refused(poolctl, store, raw):
+    raw.put(*POOL)
+    address = attach(store, "c1")
+
+    there, other = (str(network(parse_address(address), length)) for length in (30, 24))
+    result = poolctl("ipam", "history", address, "--block", other)
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert f"{address} lies in block {there} now, not in {other}\n" in result.stderr
+
+
+def test_of_a_block_that_never_was_nothing_was_stored(at_memory):
+    result = at_memory("ipam", "history", "10.9.0.1", "--block", "10.9.0.0/30")
+
+    assert 0 == result.exit_code
+    assert "nothing is known of 10.9.0.1\n" == result.stdout
+    assert "block 10.9.0.0/30: nothing was ever stored of it\n" == result.stderr

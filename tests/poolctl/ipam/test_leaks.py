@@ -1,8 +1,8 @@
 """`poolctl ipam release --from-report`: only what is still as the reports say."""
 
 import json
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -150,7 +150,8 @@ def test_who_has_the_address_by_now_keeps_it(reports):
 
     assert REFUSED == result.exit_code
     assert (
-        f"poolctl: error: {address} is kept: it is of handle net-a.c1 by now" in result.stderr
+        f"poolctl: error: {address} is kept: it was assigned anew, of handle net-a.c1"
+        in result.stderr
     )
     assert "addresses: 1 released, 0 not assigned any more, 1 refused" in result.stdout
     assert {address: "net-a.c1"} == reports.held()

@@ -52,16 +52,16 @@ def test_pools_of_one_family_are_drawn_without_blocks_of_the_other(showcase):
     assert ["node-a"] == [node["name"] for node in json.loads(shown)["nodes"]]
 
 
-def test_an_unknown_pool_is_refused_with_the_names_there_are(showcase):
+def test_an_unknown_pool_is_refused_with_the_names_there_may_be(showcase):
     result = on(showcase)("ipam", "map", "pods", "podz")
 
     assert REFUSED == result.exit_code
     assert "" == result.stdout
+    assert ("poolctl: error: pool: there is no 'podz'; did you mean pods?\n") == result.stderr
     assert (
-        "poolctl: error: pool: there is no 'podz'; there are lan (192.168.5.0/28), "
-        "old (10.9.0.0/24), pods (10.244.0.0/26), pods-ipv6 (fd00:10:244::/64), "
-        "rack-2 (10.2.0.0/24)\n"
-    ) == result.stderr
+        "there is no 'x'; there are lan (192.168.5.0/28), "
+        in on(showcase)("ipam", "map", "x").stderr
+    )
 
 
 def test_where_there_is_no_pool_a_name_is_refused_too(at_memory):
@@ -136,12 +136,37 @@ def test_a_file_has_what_standard_output_would_have(showcase, tmp_path, monkeypa
     assert "\x1b" not in path.read_text()
 
 
-def test_the_form_that_is_asked_for_beats_the_name_of_the_file(showcase, tmp_path):
-    path = tmp_path / "map.html"
+def test_the_form_that_is_asked_for_may_have_any_name_but_that_of_another_one(
+    showcase, tmp_path
+):
+    path = tmp_path / "map.picture"
 
+    wrong = on(showcase)("ipam", "map", "-o", "svg", "-O", str(tmp_path / "m.html"))
+    unknown = on(showcase)("ipam", "map", "-O", str(tmp_path / "m.pdf"))
     on(showcase)("ipam", "map", "-o", "svg", "--output-file", str(path))
 
+    assert (USAGE, USAGE) == (wrong.exit_code, unknown.exit_code)
+    assert "m.html is no name for svg: say -o html" in wrong.stderr
+    assert "m.pdf does not end in .txt, .text, .svg, .html, .json" in unknown.stderr
+    assert [path] == [*tmp_path.iterdir()]
     assert ET.parse(path).getroot().tag.endswith("svg")
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(showcase, tmp_path):
+    path = tmp_path / "nowhere" / "map.svg"
+
+    result = on(showcase)("ipam", "map", "-O", str(path))
+
+    assert REFUSED == result.exit_code
+    assert f"{path}: No such file" in result.stderr
+
+
+def test_without_pools_there_is_no_legend(at_memory):
+    lines = at_memory("ipam", "map").stdout.splitlines()
+
+    assert 2 == len(lines)
+    assert "There are no pools." == lines[0]
+    assert lines[1].startswith("As of revision ")
 
 
 def test_a_file_is_replaced_as_a_whole(showcase, tmp_path):

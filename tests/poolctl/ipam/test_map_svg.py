@@ -187,3 +187,18 @@ def test_long_and_foreign_names_are_written(node):
         node in text
         for text in hovers(drawn(map_with(tenure("10.0.0.0/26", f"host:{node}", 1))))
     )
+
+
+def test_a_picture_is_as_wide_as_what_it_shows():
+    narrow = drawn(map_with(p="10.0.0.0/28"))
+    wide = drawn(map_with(p="10.0.0.0/28", **{"long-" * 30: "10.1.0.0/24"}))
+
+    assert int(narrow.get("width")) < 700 < int(wide.get("width"))
+    for picture in (narrow, wide):
+        for each in picture.iter(f"{SVG}text"):
+            end = float(each.get("x")) + 6 * len(each.text or "")
+            assert end <= int(picture.get("width"))
+
+
+def test_a_picture_of_nothing_has_no_legend():
+    assert "Legend" not in texts(drawn(map_with()))

@@ -92,7 +92,9 @@ def test_documents_are_not_separated_by_more_than_they_bring(store, monkeypatch)
     assert "1\n---\n2\n" == as_yaml.stdout
 
 
-@pytest.mark.parametrize("text", ["{}\na: 1", '{{\n  "revision": {},\n  "a": 1\n}}', "revision: {}"])
+@pytest.mark.parametrize(
+    "text", ["{}\na: 1", '{{\n  "revision": {},\n  "a": 1\n}}', "revision: {}"]
+)
 def test_an_answer_that_is_the_same_is_not_shown_again(store, monkeypatch, text):
     numbered = text if "revision" in text else text.replace("{}", "x")
 

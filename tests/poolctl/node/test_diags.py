@@ -74,6 +74,12 @@ def test_no_secret_is_in_it_wherever_it_stood(diags, conf_dir, monkeypatch, tmp_
         "etcd_key": PEM,
         "note": f"inline {PEM} here",
         "kubernetes": {"kubeconfig": str(kubeconfig), "client-key-data": "data-hunter"},
+        "args": ["--token=flag-hunter", "--password", "next-hunter"],
+        "headers": ["Authorization: Bearer header-hunter"],
+        "env": [{"name": "DB_PASS", "value": "env-hunter"}],
+        "text": "user=a password=text-hunter",
+        "auth": {"passphrase": "phrase-hunter", "psk": 7, "jwt": "jwt-hunter"},
+        "credentials": {"value": "deep-hunter"},
         "ipam": {"type": "poolmgr-ipam"},
     }
     (conf_dir / "10-net.conf").write_text(json.dumps(conf))

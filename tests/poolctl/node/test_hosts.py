@@ -11,7 +11,10 @@ from poolmgr.core.config import IPAMConfig
 from poolmgr.core.records import affinity_key, block_key, session_key
 from poolmgr.core.request import Release, ReleaseIPs, SetConfig, Sticky
 from poolmgr.ipam import IPAM
+from poolmgr.store.memory import MemoryStore
 from tests.support.assigned import attach, detach
+from tests.support.poolctl import on
+from tests.support.showcase import Showcase
 from tests.support.tenants import NODE_A, settle
 
 
@@ -71,9 +74,9 @@ def test_the_table_is_for_people(addresses, poolctl):
     result, wide = poolctl("node", "list"), poolctl("node", "list", "-o", "wide")
 
     assert [
-        "NAME      IPV4-BLOCKS    IPV6-BLOCKS    IN-USE    FREE    COOLING    USED    BORROWED    LENT  RESOURCE",
-        "node-a              1              0         4       0          0       5           1       0  yes",
-        "node-b              1              0         2       2          0       1           0       1  yes",
+        "NAME      IPV4-BLOCKS    IPV6-BLOCKS    IN-USE    FREE    RESERVED    COOLING    USED    BORROWED    LENT  RESOURCE",
+        "node-a              1              0         4       0           0          0       5           1       0  yes",
+        "node-b              1              0         2       2           0          0       1           0       1  yes",
     ] == result.stdout.splitlines()
     assert ["no", "192.168.7.1,fd00:7::1"] == wide.stdout.splitlines()[1].split()[-2:]
 
@@ -130,7 +133,7 @@ def test_blocks_and_affinities_without_each_other_are_told(addresses, poolctl, r
     assert ["10.10.0.4/30", "no", "affinity"] == next(
         line.split()[:3] for line in lines if line.startswith("10.10.0.4/30")
     )
-    assert ["10.9.0.0/30", "pending,", "no", "block", "-", "-", "-", "-"] == next(
+    assert ["10.9.0.0/30", "pending,", "no", "block", *"-----"] == next(
         line.split() for line in lines if line.startswith("10.9.0.0/30")
     )
 
@@ -157,3 +160,22 @@ def test_an_affinity_that_does_not_decode_is_told(addresses, poolctl, raw):
     assert REFUSED == result.exit_code
     assert "unreadable" == json.loads(result.stdout)["blocks"][0]["state"]
     assert "node-a/ipv4/block/10.10.0.4-30" in result.stderr
+
+
+def test_what_is_free_or_reserved_is_so_for_ipam_show_too():
+    store = MemoryStore()
+    Showcase(store).fill()
+    nodes = json.loads(on(store)("node", "list", "-o", "json").stdout)["nodes"]
+    node = json.loads(on(store)("node", "show", "node-b", "-o", "json").stdout)
+    shown = json.loads(on(store)("ipam", "show", "--show-blocks", "-o", "json").stdout)
+    usages = {each["cidr"]: each for pool in shown["pools"] for each in pool["blocks"]}
+
+    (block,) = node["blocks"]
+    usage = usages[block["block"]]
+
+    assert (9, 2) == (block["free"], block["reserved"])
+    assert (usage["free"], usage["reserved"]) == (block["free"], block["reserved"])
+    assert usage["inUse"] == block["inUse"] + block["cooling"]
+    assert {"free": 9, "reserved": 2}.items() <= nodes[1].items()
+    for key in ("free", "reserved"):
+        assert sum(each[key] for each in usages.values()) == sum(each[key] for each in nodes)

@@ -90,7 +90,7 @@ def test_a_dry_run_tells_all_and_writes_nothing(addresses, poolctl, store):
 
     assert [
         "block 10.10.0.0/30 would be given up",
-        "10.10.0.0 would be released, is of handle net-a.b1 "
+        "10.10.0.0 would be released, of handle net-a.b1 "
         "(network net-a, interface eth0, node node-b)",
         "10.10.0.2 would be kept for default/web-0",
         "node/node-b would be deleted",

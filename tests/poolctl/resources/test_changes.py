@@ -171,32 +171,122 @@ def test_a_pool_created_at_the_same_time_cannot_overlap():
     result = on(store)("create", "-f", "-", stdin=pool())
 
     assert result.exit_code == REFUSED
-    assert "nothing was written" in result.stderr
+    assert "10.10.0.0/16 overlaps with pool other (10.0.0.0/8)" in result.stderr
     assert POOL_A not in stored(store)
 
 
-def test_a_pool_changed_at_the_same_time_is_not_overwritten():
-    def relabel(store):
-        value = json.loads(stored(store)[POOL_A]) | {"more": 1}
-        store_epoch = epoch(store)
-        MemoryStore.commit(
-            store, Txn(expect={}, epoch=store_epoch, puts={POOL_A: json.dumps(value).encode()})
-        )
+def change_beside(store):
+    value = json.loads(stored(store)[POOL_A])
+    value["more"] = value.get("more", 0) + 1
+    txn = Txn(expect={}, epoch=epoch(store), puts={POOL_A: json.dumps(value).encode()})
+    MemoryStore.commit(store, txn)
 
-    store = Beside(2, relabel)
+
+class Busy(MemoryStore):
+    """A store where the pool is changed before each of so many commits that would change it."""
+
+    changes = 0
+
+    def commit(self, txn: Txn, **options):
+        if self.changes and POOL_A in txn.puts:
+            self.changes -= 1
+            change_beside(self)
+        return super().commit(txn, **options)
+
+
+def busy(changes: int) -> Busy:
+    store = Busy()
     on(store)("create", "-f", "-", stdin=pool())
+    store.changes = changes
+    return store
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "verb"),
+    [
+        (["apply", "-f", "-"], pool(natOutgoing=True), "configured"),
+        (["replace", "-f", "-"], pool(natOutgoing=True), "configured"),
+        (["patch", "ipp", "pool-a", "-p", "spec: {natOutgoing: true}"], "", "patched"),
+    ],
+)
+def test_what_somebody_else_changes_at_the_same_time_is_kept_and_planned_on(args, stdin, verb):
+    store = busy(4)
+
+    result = on(store)(*args, stdin=stdin)
+
+    assert (0, f"ippool/pool-a {verb}\n") == (result.exit_code, result.stdout)
+    assert 4 == json.loads(stored(store)[POOL_A])["more"]
+    assert spec_of(store)["natOutgoing"] is True
+
+
+def test_a_label_that_somebody_else_sets_is_not_overwritten_at_the_second_look():
+    def label(store):
+        value = json.loads(stored(store)[POOL_A])
+        value["metadata"]["labels"] = {"a": "theirs"}
+        txn = Txn(expect={}, epoch=epoch(store), puts={POOL_A: json.dumps(value).encode()})
+        MemoryStore.commit(store, txn)
+
+    store = Beside(2, label)
+    on(store)("create", "-f", "-", stdin=pool())
+
+    result = on(store)("label", "ipp", "pool-a", "a=ours")
+
+    assert REFUSED == result.exit_code
+    assert "label a is 'theirs'" in result.stderr
+
+
+def test_all_documents_are_planned_again():
+    store = busy(1)
+
+    result = on(store)(
+        "apply", "-f", "-", stdin=f"[{manifest('Node', 'n')}, {pool(natOutgoing=True)}]"
+    )
+
+    assert ["node/n created", "ippool/pool-a configured"] == result.stdout.splitlines()
+    assert 1 == json.loads(stored(store)[POOL_A])["more"]
+
+
+def test_after_five_tries_it_is_given_up():
+    store = busy(5)
 
     result = on(store)("apply", "-f", "-", stdin=pool(natOutgoing=True))
 
-    assert result.exit_code == REFUSED
-    assert json.loads(stored(store)[POOL_A])["more"] == 1
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert "somebody else changed it" in result.stderr
     assert "natOutgoing" not in spec_of(store)
+
+
+def test_who_names_a_version_is_told_of_a_change_at_the_same_time():
+    store = busy(1)
+    raw = store.read(Fetch(keys=frozenset({POOL_A}))).found[POOL_A]
+    spec = {"cidr": "10.10.0.0/16", "natOutgoing": True}
+    named = manifest("IPPool", "pool-a", spec, resourceVersion=str(raw.mod_revision))
+
+    result = on(store)("apply", "-f", "-", stdin=named)
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert "somebody else changed it" in result.stderr
+    assert 0 == store.changes
+    assert "natOutgoing" not in spec_of(store)
+
+
+def test_what_was_deleted_meanwhile_is_not_made_again_by_its_own_output(at_memory, memory):
+    at_memory("create", "-f", "-", stdin=pool())
+    text = at_memory("get", "ipp", "pool-a", "-o", "yaml").stdout
+    at_memory("delete", "ipp", "pool-a")
+
+    result = at_memory("apply", "-f", "-", stdin=text)
+
+    assert (REFUSED, "") == (result.exit_code, result.stdout)
+    assert "it does not exist any more; remove metadata.resourceVersion" in result.stderr
+    assert POOL_A not in stored(memory)
+    assert 0 == at_memory("create", "-f", "-", stdin=text).exit_code
 
 
 @pytest.mark.parametrize(
     ("faults", "code"),
     [
-        (Faults(conflict={1}), REFUSED),
+        (Faults(conflict={1, 2, 3, 4, 5}), REFUSED),
         (Faults(lost_ack={1}), UNKNOWN),
         (Faults(late={1}), UNKNOWN),
     ],
@@ -304,7 +394,7 @@ def test_deleting_what_is_absent_is_an_error_unless_asked_otherwise(at_memory):
         refused.exit_code,
         refused.stderr,
     )
-    assert (0, "ippool/nope does not exist\n") == (passed.exit_code, passed.stdout)
+    assert (0, "ippool/nope not found, skipped\n") == (passed.exit_code, passed.stdout)
 
 
 def test_deleting_a_node_warns_of_the_blocks_it_owns(at_memory, memory):

@@ -151,7 +151,9 @@ def test_nothing_is_written_when_kubernetes_gives_no_answer(at_memory, memory, a
 def test_nothing_is_asked_where_no_pool_is_named(at_memory, api, tmp_path):
     kubeconfig = api.kubeconfig(tmp_path / "kubeconfig")
 
-    result = at_memory("apply", "-f", "-", "--kubeconfig", kubeconfig, stdin=manifest("Node", "n"))
+    result = at_memory(
+        "apply", "-f", "-", "--kubeconfig", kubeconfig, stdin=manifest("Node", "n")
+    )
 
     assert "node/n created\n" == result.stdout
     assert [] == api.requests
@@ -169,7 +171,9 @@ def test_a_kubeconfig_that_was_asked_for_must_be_usable(at_memory, tmp_path, tex
 
 def test_pools_that_are_stored_are_warned_of_too(at_memory):
     at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16"))
-    at_memory("apply", "-f", "-", stdin=manifest("Node", "n", {"bgp": {"ipv4Address": "10.50.0.9"}}))
+    at_memory(
+        "apply", "-f", "-", stdin=manifest("Node", "n", {"bgp": {"ipv4Address": "10.50.0.9"}})
+    )
 
     unchanged = at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16"))
     changed = at_memory("apply", "-f", "-", stdin=pool(cidr="10.50.0.0/16", disabled=True))
