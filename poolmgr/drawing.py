@@ -86,9 +86,9 @@ def _named(
             for error in unreadable:
                 if error.key == resource_range(IPPool.plural).start + text:
                     raise error
-            names = [n for p in pools for n in (p.metadata.name, str(p.spec.cidr))]
+            known = [n for p in pools for n in (p.metadata.name, str(p.spec.cidr))]
             there = [f"{pool.metadata.name} ({pool.spec.cidr})" for pool in pools]
-            hint = similar(text, names) or listed(there)
+            hint = similar(text, known) or listed(there)
             raise InvalidRequestError(f"pool: there is no {text!r}; {hint}", field="pool")
     return [pool for pool in pools if pool.metadata.name in chosen]
 

@@ -258,8 +258,8 @@ def _pool(pools: list[IPPool], wanted: Wanted, cidr: IPNetwork | None) -> IPPool
         and not (out_of_service(pool) or allows(pool, "Workload"))
     ]
     if len(serving) != 1:
-        names = listed([pool.metadata.name for pool in serving])
-        raise click.UsageError(f"say which pool by --pool; for IPv{family} pods {names}")
+        there = listed([pool.metadata.name for pool in serving])
+        raise click.UsageError(f"say which pool by --pool; for IPv{family} pods {there}")
     return serving[0]
 
 

@@ -103,8 +103,8 @@ def map_(
     POOL is the name or the CIDR of a pool; all are drawn where none is given. Where a pool has
     more blocks than there is room, a cell stands for several of them. Borrowed addresses are
     used by other nodes than the block's; reserved are those of IPReservations, and what the
-    annotations of a pool keep from pods. ADDRESSES of a node are those it uses anywhere, as USED
-    of poolctl node list, and those that its blocks keep for sticky owners; none that cool down.
+    annotations of a pool keep from pods. ADDRESSES of a node are those it uses anywhere, as in
+    USED of poolctl node list, and those its blocks keep for sticky owners; none that cool down.
 
     The files of svg and html need nothing beside them, and tell about a cell under the pointer.
 

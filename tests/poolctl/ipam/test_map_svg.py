@@ -193,7 +193,7 @@ def test_a_picture_is_as_wide_as_what_it_shows():
     narrow = drawn(map_with(p="10.0.0.0/28"))
     wide = drawn(map_with(p="10.0.0.0/28", **{"long-" * 30: "10.1.0.0/24"}))
 
-    assert int(narrow.get("width")) < 700 < int(wide.get("width"))
+    assert int(narrow.get("width")) < 900 < int(wide.get("width"))
     for picture in (narrow, wide):
         for each in picture.iter(f"{SVG}text"):
             end = float(each.get("x")) + 6 * len(each.text or "")

@@ -205,6 +205,14 @@ def test_an_affinity_that_does_not_decode_goes_with_its_node(addresses, poolctl,
     assert [] == of_node(store, "node-a")
 
 
+def test_what_does_not_decode_is_told_once(addresses, poolctl, raw):
+    raw.put(block_key(parse_network("10.9.0.0/30")), "junk")
+
+    result = poolctl("node", "remove", "node-a", "--dry-run", "--force")
+
+    assert 1 == result.stderr.count("poolctl: warning: ")
+
+
 def test_a_block_that_does_not_decode_keeps_the_node(addresses, poolctl, store, raw):
     raw.put(block_key(parse_network("10.10.0.0/30")), "{}")
 
