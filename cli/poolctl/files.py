@@ -24,7 +24,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    except OSError as error:  # nobody knows the name that it tried
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with open(handle, "wb") as file:
             if path.suffix == ".gz":

@@ -37,9 +37,12 @@ def test_what_breaks_off_leaves_what_was_there(tmp_path, error):
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError), new_file(tmp_path / "no" / "copy"):
+def test_a_folder_that_is_not_there_is_an_error_about_the_file(tmp_path):
+    path = tmp_path / "absent" / "copy"
+    with pytest.raises(FileNotFoundError) as raised, new_file(path):
         pass
+
+    assert str(path) == raised.value.filename
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
