@@ -211,7 +211,7 @@ def test_a_patch_changes_its_field_only(row, program, raw, type_, patch):
     result = program("patch", "ippool", ONE, "-t", type_, "-p", patch)
 
     now = json.loads(program("get", "ippool", ONE, "-o", "json", "--export").stdout)
-    assert f"ippool/{ONE} configured\n" == result.stdout
+    assert f"ippool/{ONE} patched\n" == result.stdout
     assert {**spec, "natOutgoing": True} == now["spec"]
     assert {"name": ONE, **metadata} == now["metadata"]
 
