@@ -8,7 +8,7 @@ import click
 def named_file(
     _context: click.Context, _option: click.Parameter, value: str | tuple[str, ...] | None
 ) -> str | tuple[str, ...] | None:
-    """Refuse a file without a name: an empty variable in a script, which must not count as none."""
+    """Refuse a file without a name: a script's empty variable, which is no option left out."""
     if value == "" or (isinstance(value, tuple) and "" in value):
         raise click.BadParameter("a file must have a name")
     return value

@@ -226,15 +226,19 @@ class Changes:
                 if may_retry and isinstance(error, OvertakenError) and left == len(changes):
                     raise
                 status = failed(error, self._session, what=refs(c.target for c in batch))
-                if left < len(changes):
-                    remark(f"{len(changes) - left:,} resources before were written{again}")
-                if left > len(batch):
-                    remark(f"{left - len(batch):,} resources after were not tried")
+                _tell_of_others(len(changes) - left, left - len(batch), again)
                 return status
             left -= len(batch)
             for change in batch:
                 say(f"{change.target.ref} {change.verb}")
         return 0
+
+
+def _tell_of_others(before: int, after: int, again: str) -> None:
+    if before:
+        remark(f"{before:,} resources before were written{again}")
+    if after:
+        remark(f"{after:,} resources after were not tried")
 
 
 class Deletions:

@@ -147,7 +147,10 @@ def test_a_cooldown_is_warned_of(at_memory):
     ("options", "message"),
     [
         (["--max-blocks-per-host=2"], "MaxBlocksPerHost is 2, but StrictAffinity is false"),
-        (["--auto-allocate-blocks=false"], "StrictAffinity and AutoAllocateBlocks are both false"),
+        (
+            ["--auto-allocate-blocks=false"],
+            "StrictAffinity and AutoAllocateBlocks are both false",
+        ),
     ],
 )
 def test_what_breaks_a_rule_changes_nothing(at_memory, memory, options, message):
