@@ -197,11 +197,14 @@ def test_a_kind_has_short_names(word, kind):
     assert KINDS[kind] is resource_type(word)
 
 
-def test_an_unknown_kind_is_answered_with_the_known_ones():
+@pytest.mark.parametrize(
+    ("word", "hint"), [("block", "did you mean blockaffinity"), ("x", "ippools, ")]
+)
+def test_an_unknown_kind_is_answered_with_the_nearest_or_all_that_are_known(word, hint):
     with pytest.raises(
-        InvalidRequestError, match=r"'block' is not a kind of resource.* ippools"
+        InvalidRequestError, match=f"'{word}' is not a kind of resource.*{hint}"
     ):
-        resource_type("block")
+        resource_type(word)
 
 
 def test_fresh_identities_and_times_have_calicos_form():
