@@ -22,11 +22,11 @@ class Poolctl(Protocol):
     def __call__(self, *args: str, stdin: str = "") -> Result: ...
 
 
-def on(store: Store) -> Poolctl:
+def on(store: Store, *, timeout_s: float = 30) -> Poolctl:
     """`poolctl` on any store."""
 
     def run(*args: str, stdin: str = "") -> Result:
-        session = Session(None, None, 30)
+        session = Session(None, None, timeout_s)
         session.store = store
         return CliRunner().invoke(main, args, input=stdin, obj=session)
 

@@ -387,7 +387,9 @@ def test_a_pool_under_a_key_that_is_no_name_is_passed_over_by_the_add_too():
     )
 
 
-def test_a_store_without_answers_is_no_refusal():
+def test_a_store_without_answers_is_no_refusal(monkeypatch):
+    monkeypatch.setattr("poolmgr.cni.verbs.TIMEOUT_S", 0.2)
+
     class Down(MemoryStore):
         def read(self, fetch, **_):
             raise StoreUnavailableError("down")

@@ -144,7 +144,7 @@ def test_a_drain_that_is_cut_off_says_that_something_may_be_done(is_deaf, status
     empty_block(store, settle(store))
     store.after = store.go_deaf if is_deaf else interrupt
 
-    result = on(store)("node", "drain", "node-a", "--yes")
+    result = on(store, timeout_s=2)("node", "drain", "node-a", "--yes")
 
     assert (status, "") == (result.exit_code, result.stdout)
     assert (
